@@ -1,0 +1,199 @@
+//! From a radiograph to the model's input. The only implementation: the trainer's cache, evaluation and
+//! golden images and the station all call it.
+//!
+//! Two steps, so that training can put its augmentation between them:
+//! [`to_plane`] windows and resizes to u8 `[H, W]`; [`normalise`] gives f32 `[3, H, W]`.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::radiograph::Radiograph;
+
+/// ImageNet's channel means, which MURA's recipe normalises to.
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// ImageNet's channel deviations.
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// The largest model input, in pixels a side.
+pub const MAX_SIDE_PX: u32 = 4096;
+
+/// How a radiograph becomes the model's input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreprocessSpec {
+    /// Width of the input in pixels.
+    pub width_px: u32,
+    /// Height of the input in pixels.
+    pub height_px: u32,
+    /// What happens to a radiograph of another aspect ratio.
+    pub aspect: Aspect,
+    /// The share of darkest samples that a window found from the data sets to black, 0 to below 0.5. Only
+    /// for radiographs that bring no window of their own (raw frames, DICOM without VOI).
+    pub window_low: f64,
+    /// The share of brightest samples that such a window sets to white.
+    pub window_high: f64,
+    /// Subtracted from each channel after scaling to 0..1.
+    pub mean: [f32; 3],
+    /// Divides each channel afterwards.
+    pub std: [f32; 3],
+}
+
+/// What happens to a radiograph of another aspect ratio than the input's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Aspect {
+    /// It is stretched, as in MURA's recipe.
+    Squash,
+    /// It is fitted and centred on black.
+    Letterbox,
+}
+
+impl PreprocessSpec {
+    /// A square input with ImageNet's statistics.
+    pub fn square(side_px: u32) -> Self {
+        Self {
+            width_px: side_px,
+            height_px: side_px,
+            aspect: Aspect::Letterbox,
+            window_low: 0.005,
+            window_high: 0.005,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
+        }
+    }
+
+    /// Says what about the values cannot be right.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let sides = [self.width_px, self.height_px];
+        if sides.iter().any(|side| !(32..=MAX_SIDE_PX).contains(side)) {
+            return Err(format!("the input size {}x{} is outside 32 to {MAX_SIDE_PX}", sides[0], sides[1]));
+        }
+        if [self.window_low, self.window_high].iter().any(|share| !(0.0..0.5).contains(share)) {
+            return Err("the window shares must lie between 0 and 0.5".to_owned());
+        }
+        if self.std.iter().any(|std| !(std.is_finite() && *std > 0.0))
+            || self.mean.iter().any(|m| !m.is_finite())
+        {
+            return Err("the channel statistics must be finite, the deviations above zero".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Samples in one normalised input: `3 * H * W`.
+    pub fn input_len(&self) -> usize {
+        3 * self.plane_len()
+    }
+
+    /// Samples in one plane: `H * W`.
+    pub fn plane_len(&self) -> usize {
+        self.width_px as usize * self.height_px as usize
+    }
+}
+
+/// A preprocessed grey plane, u8 `[H, W]`, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// Width in pixels.
+    pub width_px: u32,
+    /// Height in pixels.
+    pub height_px: u32,
+    /// `H * W` samples.
+    pub samples: Vec<u8>,
+}
+
+/// Why a radiograph could not be resized. Its sizes were checked when it was decoded, so this is a bug or a
+/// lack of memory.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot resize a radiograph of {width}x{height} px: {reason}")]
+pub struct PreprocessError {
+    width: u32,
+    height: u32,
+    reason: String,
+}
+
+/// Windows and resizes a radiograph to the spec's size.
+///
+/// # Errors
+/// When the resizer refuses the sizes.
+pub fn to_plane(radiograph: &Radiograph, spec: &PreprocessSpec) -> Result<Plane, PreprocessError> {
+    let (black, white) = if radiograph.windowed {
+        (0, radiograph.max_value)
+    } else {
+        percentile_window(radiograph, spec.window_low, spec.window_high)
+    };
+    let (width, height) = fitted_size(radiograph, spec);
+    let resized = resize(radiograph, width, height).map_err(|reason| PreprocessError {
+        width: radiograph.width,
+        height: radiograph.height,
+        reason,
+    })?;
+
+    let (left, top) = ((spec.width_px - width) / 2, (spec.height_px - height) / 2);
+    let mut samples = vec![0u8; spec.plane_len()];
+    let span = f32::from(white.saturating_sub(black).max(1));
+    for (row, line) in resized.buffer().chunks_exact(2 * width as usize).enumerate() {
+        let start = (top as usize + row) * spec.width_px as usize + left as usize;
+        let target = &mut samples[start..start + width as usize];
+        for (to, from) in target.iter_mut().zip(line.chunks_exact(2)) {
+            let value = u16::from_ne_bytes([from[0], from[1]]).clamp(black, white.max(black)) - black;
+            *to = (f32::from(value) / span * 255.0).round() as u8;
+        }
+    }
+    Ok(Plane { width_px: spec.width_px, height_px: spec.height_px, samples })
+}
+
+/// The three equal channels of a plane, scaled to 0..1 and normalised: f32 `[3, H, W]`.
+pub fn normalise(plane: &Plane, spec: &PreprocessSpec) -> Vec<f32> {
+    let mut input = Vec::with_capacity(3 * plane.samples.len());
+    for (mean, std) in spec.mean.iter().zip(spec.std) {
+        let lut: Vec<f32> = (0..=255u8).map(|value| (f32::from(value) / 255.0 - mean) / std).collect();
+        input.extend(plane.samples.iter().map(|&value| lut[usize::from(value)]));
+    }
+    input
+}
+
+/// The size to resize to: the spec's, or the largest inside it that keeps the aspect ratio.
+fn fitted_size(radiograph: &Radiograph, spec: &PreprocessSpec) -> (u32, u32) {
+    if spec.aspect == Aspect::Squash {
+        return (spec.width_px, spec.height_px);
+    }
+    let scale_x = f64::from(spec.width_px) / f64::from(radiograph.width);
+    let scale_y = f64::from(spec.height_px) / f64::from(radiograph.height);
+    let scale = scale_x.min(scale_y);
+    let fit = |side: u32, limit: u32| ((f64::from(side) * scale).round() as u32).clamp(1, limit);
+    (fit(radiograph.width, spec.width_px), fit(radiograph.height, spec.height_px))
+}
+
+/// Area-weighted bilinear resize of 16-bit samples (native byte order), in integer arithmetic.
+fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Result<Image<'static>, String> {
+    let bytes: Vec<u8> = radiograph.samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect();
+    let source = ImageRef::new(radiograph.width, radiograph.height, &bytes, PixelType::U16)
+        .map_err(|error| error.to_string())?;
+    let mut target = Image::new(width, height, PixelType::U16);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(&source, &mut target, &options).map_err(|error: ResizeError| error.to_string())?;
+    Ok(target)
+}
+
+/// The sample values below which a share `low` and above which a share `high` of all samples lie.
+fn percentile_window(radiograph: &Radiograph, low: f64, high: f64) -> (u16, u16) {
+    let mut histogram = vec![0u64; usize::from(radiograph.max_value) + 1];
+    for &sample in &radiograph.samples {
+        histogram[usize::from(sample.min(radiograph.max_value))] += 1;
+    }
+    let total = radiograph.samples.len() as f64;
+    let reaches = |share: f64, counts: &mut dyn Iterator<Item = (usize, &u64)>| {
+        let mut seen = 0;
+        for (value, count) in counts {
+            seen += count;
+            if seen as f64 > share * total {
+                return value as u16;
+            }
+        }
+        0
+    };
+    let black = reaches(low, &mut histogram.iter().enumerate());
+    let white = reaches(high, &mut histogram.iter().enumerate().rev());
+    (black, white)
+}

@@ -1,0 +1,14 @@
+//! JSON Schemas of everything that leaves a process, generated from the types.
+
+use schemars::Schema;
+
+/// The committed schemas, by file name under `edge/contract/schemas`.
+pub fn all() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("bundle-manifest.json", schemars::schema_for!(crate::bundle::BundleManifest)),
+        ("result.json", schemars::schema_for!(crate::result::StudyResult)),
+        ("status.json", schemars::schema_for!(crate::result::StationStatus)),
+        ("birth.json", schemars::schema_for!(crate::result::StationBirth)),
+        ("health.json", schemars::schema_for!(crate::result::StationHealth)),
+    ]
+}

@@ -1,0 +1,14 @@
+//! Trains DenseNet169 on radiographs in the MURA layout, evaluates it per study, prunes it so that its
+//! tensors shrink, and exports a bundle for the station.
+
+pub mod cli;
+pub mod commands;
+pub mod dataset;
+pub mod eval;
+pub mod export;
+pub mod metrics;
+pub mod model;
+pub mod phantom;
+pub mod prune;
+pub mod run;
+pub mod train;
