@@ -1,0 +1,44 @@
+# Ulna's commands. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export OMP_WAIT_POLICY := PASSIVE
+
+ONCE ?=
+
+.PHONY: help demo test libtorch deps trainer demo-bundle schemas audit fmt clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: ## build edge and show it on phantom studies (ONCE=1: stop after the last result)
+	cargo build --release --locked -p edge
+	target/release/edge demo --dir edge/demo $(if $(ONCE),--once)
+
+test: ## fetch what the tests need, then run every check and test
+	scripts/test-deps.sh
+	python3 scripts/run-tests.py
+
+libtorch: ## fetch the CPU half of libtorch into third_party/libtorch
+	scripts/get-libtorch.sh third_party/libtorch
+
+deps: ## fetch everything the tests need (libtorch, mosquitto, cargo-deny)
+	scripts/test-deps.sh
+
+trainer: libtorch ## build the trainer: target/release/trainer
+	cargo build --release --locked -p trainer
+
+demo-bundle: trainer ## train, prune and export the demo bundle again, from nothing (up to an hour on 2 cores)
+	scripts/demo-bundle.sh
+
+schemas: ## write the JSON Schemas of the payloads again
+	ULNA_BLESS=1 cargo test --locked -p contract --test schemas
+
+audit: ## check dependencies against the advisory database (needs the network)
+	cargo deny check
+
+fmt: ## format the sources
+	cargo fmt --all
+
+clean: ## remove what was built (third_party stays)
+	cargo clean

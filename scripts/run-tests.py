@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Runs every check and test of the repository, each to its end, and closes with `N passed, N failed`.
+
+A check (formatting, clippy, cargo-deny, a build) counts as one test; test runners count as many as they ran.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+os.environ["PATH"] = os.path.abspath("third_party/tools/bin") + os.pathsep + os.environ["PATH"]
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+STATION = ["-p", "contract", "-p", "edge"]
+NEXTEST = shutil.which("cargo-nextest") is not None
+TARGET = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", "target"))
+
+passed = failed = 0
+failures = []
+
+
+def run(name, command, counts=None):
+    """Runs a command, its output shown as it comes; `counts` reads (passed, failed) from the output."""
+    global passed, failed
+    print(f"\n== {name}: {' '.join(command)}", flush=True)
+    started = time.monotonic()
+    output = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            output.append(line)
+    ok = process.returncode == 0
+    good, bad = counts("".join(output)) if counts else (0, 0)
+    if good + bad == 0:
+        good, bad = (1, 0) if ok and not counts else (0, 1)
+    elif not ok and bad == 0:
+        bad = 1
+    passed, failed = passed + good, failed + bad
+    if bad:
+        failures.append(name)
+    print(f"== {name}: {good} passed, {bad} failed in {time.monotonic() - started:.0f} s", flush=True)
+    return ok
+
+
+def test_counts(output):
+    """(passed, failed) of nextest's or cargo test's summary lines."""
+    output = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    good = bad = 0
+    for line in output.splitlines():
+        if re.match(r"\s*Summary \[", line):
+            good += sum(int(n) for n in re.findall(r"(\d+) passed", line))
+            bad += sum(int(n) for n in re.findall(r"(\d+) (?:failed|timed out)", line))
+        elif match := re.match(r"test result: \w+\. (\d+) passed; (\d+) failed", line):
+            good, bad = good + int(match[1]), bad + int(match[2])
+    return good, bad
+
+
+def tests(name, packages, *extra):
+    command = ["cargo", "nextest", "run", "--no-fail-fast"] if NEXTEST else ["cargo", "test", "--no-fail-fast"]
+    run(name, command + ["--locked", *packages, *extra], test_counts)
+
+
+def build_binaries():
+    """Both builds of edge (one may be halted at its crash points) and the trainer, for the end-to-end tests."""
+    failpoints = os.path.join(TARGET, "debug", "edge-failpoints")
+    edge = os.path.join(TARGET, "debug", "edge")
+    if run("edge with crash points", ["cargo", "build", "--locked", "-p", "edge", "--features", "failpoints"]):
+        shutil.copy2(edge, failpoints)
+    run("edge", ["cargo", "build", "--locked", "-p", "edge"])
+    run("trainer", ["cargo", "build", "--locked", "-p", "trainer"])
+    os.environ["ULNA_EDGE_BIN"] = edge
+    os.environ["ULNA_EDGE_FAILPOINTS_BIN"] = failpoints
+    os.environ["ULNA_TRAINER_BIN"] = os.path.join(TARGET, "debug", "trainer")
+
+
+run("formatting", ["cargo", "fmt", "--all", "--check"])
+run("dependencies", ["cargo", "deny", "--locked", "check", "bans", "licenses", "sources"])
+run("clippy, station", ["cargo", "clippy", "--locked", *STATION, "-p", "e2e", "--all-targets", "--", "-D", "warnings"])
+run("clippy, trainer", ["cargo", "clippy", "--locked", "-p", "trainer", "--all-targets", "--", "-D", "warnings"])
+tests("station", STATION)
+tests("trainer", ["-p", "trainer"])
+build_binaries()
+tests("end to end", ["-p", "e2e"])
+
+if failures:
+    print(f"\nfailed: {', '.join(failures)}")
+print(f"\n{passed} passed, {failed} failed", flush=True)
+sys.exit(1 if failed else 0)
