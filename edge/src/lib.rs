@@ -8,6 +8,8 @@ pub mod app;
 pub mod capture;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo_broker;
 pub mod exit;
 pub mod health;
 pub mod inference;
