@@ -1,1 +1,15 @@
-//! placeholder
+//! DenseNet169 (Huang et al., arXiv 1608.06993) with explicit per-layer widths and one logit.
+//!
+//! [`Widths`] says how wide every layer is and from that alone how many parameters and multiply-accumulates
+//! the network has; [`DenseNet`] is the network under torchvision's variable names, so that a pruned network
+//! is the same code with smaller widths.
+
+mod densenet;
+mod weights;
+mod widths;
+
+pub use densenet::{
+    BATCH_NORM_EPS, BatchNorm, Conv, DenseLayer, DenseNet, Forward, Transition, activation_map,
+};
+pub use weights::{WeightsError, load_weights, read_tensors, tensors_to_bytes};
+pub use widths::{LayerWidths, SIDE_MIN_PX, Widths, WidthsError};
