@@ -1,1 +1,284 @@
-//! placeholder
+//! The station's configuration: one TOML file, read as it is written, then checked as a whole.
+//!
+//! Each section's type lives in the module it configures. Unknown keys are errors: a misspelt limit that is
+//! silently ignored is worse than a station that does not start.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use contract::radiograph::Limits;
+use contract::result::check_station_name;
+use serde::Deserialize;
+
+use crate::capture::spool::SpoolConfig;
+use crate::capture::v4l2::V4l2Config;
+use crate::publish::MqttConfig;
+use crate::store::LimitsConfig;
+use crate::study::StudyConfig;
+use crate::web::WebConfig;
+
+/// Largest configuration file read, in bytes.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The station's name: a level of its topics.
+    pub station: String,
+    /// Where the store, the images and the site key lie.
+    pub state_dir: PathBuf,
+    /// The model's bundle.
+    pub bundle_dir: PathBuf,
+    /// Whether a bundle with `purpose: demo` may run.
+    pub allow_demo_model: bool,
+    /// Scoring threads, at least one.
+    pub workers: usize,
+    /// `[study]`
+    pub study: StudyConfig,
+    /// `[image]`
+    pub image: ImageConfig,
+    /// `[spool]`, where there is one.
+    pub spool: Option<SpoolConfig>,
+    /// `[v4l2]`, where there is one.
+    pub v4l2: Option<V4l2Config>,
+    /// `[mqtt]`
+    pub mqtt: MqttConfig,
+    /// `[web]`
+    pub web: WebConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+}
+
+/// `[image]`: what is taken for a radiograph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageConfig {
+    /// Largest file in MiB; a larger one is rejected unread.
+    pub file_max_mib: u64,
+    /// Most pixels, in millions.
+    pub pixels_max_mpx: u64,
+    /// Shortest side in pixels.
+    pub side_min_px: u32,
+}
+
+impl Default for ImageConfig {
+    fn default() -> Self {
+        Self { file_max_mib: 64, pixels_max_mpx: 60, side_min_px: 64 }
+    }
+}
+
+impl ImageConfig {
+    /// The decoder's limits.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            file_max_bytes: self.file_max_mib << 20,
+            pixels_max: self.pixels_max_mpx * 1_000_000,
+            side_min_px: self.side_min_px,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        within("image.file_max_mib", self.file_max_mib, 1, 1024)?;
+        within("image.pixels_max_mpx", self.pixels_max_mpx, 1, 400)?;
+        within("image.side_min_px", u64::from(self.side_min_px), 16, 4096)
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {path}: {source}; name it with --config FILE")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of another type; the text names the line.
+    #[error("the configuration {path} cannot be understood: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and key.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot be right.
+    #[error("the configuration {path} is wrong: {problem}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Which key, why, and what to do.
+        problem: String,
+    },
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    station: String,
+    state_dir: PathBuf,
+    bundle_dir: Option<PathBuf>,
+    #[serde(default)]
+    allow_demo_model: bool,
+    #[serde(default)]
+    workers: usize,
+    #[serde(default)]
+    study: StudyConfig,
+    #[serde(default)]
+    image: ImageConfig,
+    spool: Option<SpoolConfig>,
+    v4l2: Option<V4l2Config>,
+    #[serde(default)]
+    mqtt: MqttConfig,
+    #[serde(default)]
+    web: WebConfig,
+    #[serde(default)]
+    limits: LimitsConfig,
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Nothing it names is opened.
+    ///
+    /// # Errors
+    /// When the file cannot be read, holds an unknown key or a value of another type, or a value cannot be
+    /// right.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
+        let size_bytes = fs::metadata(path).map_err(unreadable)?.len();
+        if size_bytes > FILE_MAX_BYTES {
+            return Err(unreadable(io::Error::other(format!("it is larger than {FILE_MAX_BYTES} bytes"))));
+        }
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks a configuration's text; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`], but for reading.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let raw: RawConfig = toml::from_str(text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        Self::check(raw).map_err(|problem| ConfigError::Invalid { path: path.to_owned(), problem })
+    }
+
+    fn check(raw: RawConfig) -> Result<Self, String> {
+        check_station_name(&raw.station).map_err(|problem| format!("station: {problem}"))?;
+        within("workers", raw.workers as u64, 0, 256)?;
+        raw.study.check()?;
+        raw.image.check()?;
+        raw.limits.check()?;
+        raw.mqtt.check()?;
+        if let Some(spool) = &raw.spool {
+            spool.check()?;
+            if spool.dir.starts_with(&raw.state_dir) || raw.state_dir.starts_with(&spool.dir) {
+                return Err("spool.dir and state_dir lie within each other; keep them apart".to_owned());
+            }
+        }
+        if let Some(v4l2) = &raw.v4l2 {
+            v4l2.check()?;
+        }
+        if raw.spool.is_none() && raw.v4l2.is_none() {
+            return Err("there is no source of images; add a [spool] or a [v4l2] section".to_owned());
+        }
+        let workers = match raw.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            named => named,
+        };
+        Ok(Self {
+            station: raw.station,
+            bundle_dir: raw.bundle_dir.unwrap_or_else(|| raw.state_dir.join("bundle")),
+            state_dir: raw.state_dir,
+            allow_demo_model: raw.allow_demo_model,
+            workers,
+            study: raw.study,
+            image: raw.image,
+            spool: raw.spool,
+            v4l2: raw.v4l2,
+            mqtt: raw.mqtt,
+            web: raw.web,
+            limits: raw.limits,
+        })
+    }
+}
+
+/// Checks a number's range.
+pub(crate) fn within(key: &str, value: u64, min: u64, max: u64) -> Result<(), String> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{key} is {value}; expected {min} to {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str =
+        "station = \"clinic-12\"\nstate_dir = \"/var/lib/ulna\"\n[spool]\ndir = \"/srv/spool\"\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("edge.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_shortest_configuration_has_the_documented_defaults() {
+        let config = parse(MINIMAL).unwrap();
+        assert_eq!(config.bundle_dir, Path::new("/var/lib/ulna/bundle"));
+        assert!(!config.allow_demo_model);
+        assert!(config.workers >= 1);
+        assert_eq!(config.image.limits(), Limits::default());
+        assert_eq!(config.study.idle_close_s, 20);
+        assert_eq!(config.web.listen.to_string(), "127.0.0.1:8460");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse(&format!("{MINIMAL}rescan_msec = 5\n")).unwrap_err();
+        assert!(error.starts_with("the configuration edge.toml cannot be understood: "), "{error}");
+        assert!(error.contains("line 5") && error.contains("unknown field `rescan_msec`"), "{error}");
+        assert!(error.contains("rescan_ms"), "{error}");
+        let error = parse(&format!("{MINIMAL}[mqqt]\n")).unwrap_err();
+        assert!(error.contains("line 5") && error.contains("unknown field `mqqt`"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_or_mistyped_value_is_named() {
+        let error = parse("state_dir = \"/x\"\n[spool]\ndir = \"/srv/spool\"\n").unwrap_err();
+        assert!(error.contains("missing field `station`"), "{error}");
+        let error = parse(&MINIMAL.replace("\"clinic-12\"", "12")).unwrap_err();
+        assert!(error.contains("line 1") && error.contains("expected a string"), "{error}");
+    }
+
+    #[test]
+    fn plain_text_to_another_machine_is_refused() {
+        let error = parse(&format!("{MINIMAL}[mqtt]\nhost = \"broker.example\"\n")).unwrap_err();
+        assert!(error.starts_with("the configuration edge.toml is wrong: mqtt.host"), "{error}");
+        assert!(error.contains("plain text") && error.contains("mqtt.ca_file"), "{error}");
+        assert!(parse(&format!("{MINIMAL}[mqtt]\nhost = \"b.example\"\nallow_plaintext = true\n")).is_ok());
+    }
+
+    #[test]
+    fn a_bad_station_name_is_refused_with_an_example() {
+        let error = parse(&MINIMAL.replace("clinic-12", "Clinic/12")).unwrap_err();
+        assert!(error.contains("station: `Clinic/12` is not a station name"), "{error}");
+        assert!(error.contains("such as clinic-12"), "{error}");
+    }
+
+    #[test]
+    fn limits_have_ranges_and_a_source_is_needed() {
+        let error = parse(&format!("{MINIMAL}[image]\nfile_max_mib = 0\n")).unwrap_err();
+        assert!(error.ends_with("image.file_max_mib is 0; expected 1 to 1024"), "{error}");
+        let error = parse("station = \"a\"\nstate_dir = \"/x\"\n").unwrap_err();
+        assert!(
+            error.ends_with("there is no source of images; add a [spool] or a [v4l2] section"),
+            "{error}"
+        );
+        let error = parse(&MINIMAL.replace("/srv/spool", "/var/lib/ulna/spool")).unwrap_err();
+        assert!(error.contains("spool.dir and state_dir lie within each other"), "{error}");
+    }
+}

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod capture;
 pub mod cli;
+pub mod clock;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo_broker;

@@ -1,1 +1,4 @@
-//! placeholder
+//! Where images come from.
+
+pub mod spool;
+pub mod v4l2;

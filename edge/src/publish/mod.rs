@@ -1,1 +1,6 @@
-//! placeholder
+//! From the outbox to the broker.
+
+pub mod config;
+pub mod watch;
+
+pub use config::MqttConfig;

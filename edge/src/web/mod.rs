@@ -1,1 +1,5 @@
-//! placeholder
+//! The technician's page.
+
+pub mod config;
+
+pub use config::WebConfig;

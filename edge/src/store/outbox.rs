@@ -1,0 +1,198 @@
+//! Results on their way out.
+//!
+//! A row comes into being in the transaction that closes its study, and leaves only when the broker has
+//! acknowledged it. `seq` counts up from 1 without a hole and is never used twice. A row that the broker
+//! refused [`FAILURES_MAX`] times becomes dead: it stays, is counted in health, and waits for an engineer.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::error::Doing;
+use super::{Store, StoreError, audit, meta, set_meta};
+
+/// Permanent failures after which a row is dead.
+const FAILURES_MAX: i64 = 5;
+
+const LATEST_CLOSED_AT: &str = "latest_closed_at_ms";
+const LATEST_SEQ: &str = "latest_seq";
+const LATEST_PAYLOAD: &str = "latest_payload";
+
+/// A result to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Its place in the sequence.
+    pub seq: u64,
+    /// What the payload is: `result`.
+    pub kind: String,
+    /// A `StudyResult` as JSON, without its delivery fields.
+    pub payload_json: String,
+}
+
+impl OutboxRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { seq: row.get(0)?, kind: row.get(1)?, payload_json: row.get(2)? })
+    }
+}
+
+impl Store {
+    /// The identity of this sequence: a new state directory starts a new one.
+    pub fn outbox_id(&self) -> Result<String, StoreError> {
+        Ok(self.inner.outbox_id.clone())
+    }
+
+    /// Rows still to be acknowledged, dead ones left out, from the one after `after_seq` on, in order.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn unsent(&self, after_seq: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT seq, kind, payload FROM outbox WHERE dead = 0 AND seq > ?1 ORDER BY seq LIMIT ?2",
+            )
+            .doing("read the outbox")?;
+        let rows =
+            statement.query_map(params![after_seq, limit], OutboxRow::read).doing("read the outbox")?;
+        rows.collect::<rusqlite::Result<_>>().doing("read the outbox")
+    }
+
+    /// The lowest `seq` still to be acknowledged, dead rows left out.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn oldest_unsent_seq(&self) -> Result<Option<u64>, StoreError> {
+        self.connection()
+            .query_row("SELECT min(seq) FROM outbox WHERE dead = 0", [], |row| row.get(0))
+            .doing("read the outbox")
+    }
+
+    /// Takes an acknowledged row out of the outbox and lets `latest` move forward to it. A row that is not
+    /// there any more is none of the caller's worry.
+    ///
+    /// # Errors
+    /// When SQLite fails; the row is then still there.
+    pub fn acked(&self, seq: u64) -> Result<(), StoreError> {
+        const DOING: &str = "record an acknowledgement";
+        let now_ms = self.now_ms();
+        self.write(DOING, |tx| {
+            let row = tx
+                .query_row(
+                    "DELETE FROM outbox WHERE seq = ?1 RETURNING study_id, revision, closed_at_ms, payload",
+                    [seq],
+                    |row| {
+                        Ok((
+                            row.get::<_, i64>(0)?,
+                            row.get::<_, i64>(1)?,
+                            row.get::<_, i64>(2)?,
+                            row.get::<_, String>(3)?,
+                        ))
+                    },
+                )
+                .optional()?;
+            let Some((study_id, revision, closed_at_ms, payload)) = row else { return Ok(()) };
+            tx.execute(
+                "UPDATE studies SET acked_revision = max(acked_revision, ?2) WHERE id = ?1",
+                params![study_id, revision],
+            )?;
+            audit(tx, now_ms, "acknowledged", Some(study_id), None, Some(&format!("seq {seq}")))?;
+
+            let number =
+                |key| Ok(meta(tx, key)?.and_then(|text| text.parse::<i64>().ok()).unwrap_or(i64::MIN));
+            let newest: rusqlite::Result<(i64, i64)> =
+                number(LATEST_CLOSED_AT).and_then(|closed| Ok((closed, number(LATEST_SEQ)?)));
+            if (closed_at_ms, i64::try_from(seq).unwrap_or(i64::MAX)) > newest? {
+                set_meta(tx, LATEST_CLOSED_AT, &closed_at_ms.to_string())?;
+                set_meta(tx, LATEST_SEQ, &seq.to_string())?;
+                set_meta(tx, LATEST_PAYLOAD, &payload)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Records that the broker refused a row for good. Says whether the row is now dead.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn failed(&self, seq: u64, reason: &str) -> Result<bool, StoreError> {
+        let now_ms = self.now_ms();
+        self.write("record a refused result", |tx| {
+            let dead = tx
+                .query_row(
+                    "UPDATE outbox SET attempts = attempts + 1, last_error = ?2, dead = (attempts + 1 >= ?3)
+                     WHERE seq = ?1 RETURNING dead, study_id",
+                    params![seq, reason, FAILURES_MAX],
+                    |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)),
+                )
+                .optional()?;
+            let Some((dead, study_id)) = dead else { return Ok(false) };
+            if dead {
+                let detail = format!("seq {seq}: {reason}");
+                audit(tx, now_ms, "refused_by_broker", Some(study_id), None, Some(&detail))?;
+            }
+            Ok(dead)
+        })
+    }
+
+    /// Lets dead rows be sent again; says how many there were.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn revive_dead(&self) -> Result<usize, StoreError> {
+        self.write("revive dead results", |tx| {
+            tx.execute("UPDATE outbox SET dead = 0, attempts = 0 WHERE dead = 1", [])
+        })
+    }
+
+    /// Results not yet acknowledged, dead ones left out.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn depth(&self) -> Result<u64, StoreError> {
+        self.connection()
+            .query_row("SELECT count(*) FROM outbox WHERE dead = 0", [], |row| row.get(0))
+            .doing("read the outbox")
+    }
+
+    /// Age of the oldest result not yet acknowledged, dead ones left out.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn oldest_age(&self) -> Result<Option<Duration>, StoreError> {
+        let oldest_ms: Option<i64> = self
+            .connection()
+            .query_row("SELECT created_at_ms FROM outbox WHERE dead = 0 ORDER BY seq LIMIT 1", [], |row| {
+                row.get(0)
+            })
+            .optional()
+            .doing("read the outbox")?;
+        let age_ms = |created_ms| u64::try_from(self.now_ms() - created_ms).unwrap_or(0);
+        Ok(oldest_ms.map(|created_ms| Duration::from_millis(age_ms(created_ms))))
+    }
+
+    /// Results the broker refused for good.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn dead_count(&self) -> Result<u64, StoreError> {
+        self.connection()
+            .query_row("SELECT count(*) FROM outbox WHERE dead = 1", [], |row| row.get(0))
+            .doing("read the outbox")
+    }
+
+    /// The acknowledged result that was closed last, to be republished at each connect.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn latest(&self) -> Result<Option<OutboxRow>, StoreError> {
+        let connection = self.connection();
+        let payload = meta(&connection, LATEST_PAYLOAD).doing("read the latest result")?;
+        let seq = meta(&connection, LATEST_SEQ).doing("read the latest result")?;
+        let seq = seq.and_then(|text| text.parse().ok());
+        Ok(payload.zip(seq).map(|(payload_json, seq)| OutboxRow {
+            seq,
+            kind: "result".to_owned(),
+            payload_json,
+        }))
+    }
+}

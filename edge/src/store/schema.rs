@@ -1,0 +1,102 @@
+//! Tables, and how an older file becomes a current one.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+/// One step per version of the file; `PRAGMA user_version` counts the steps taken. A step that was released is
+/// never edited.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE studies (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        -- What its files share at their source, such as XR_WRIST/folder: never leaves the station.
+        origin TEXT NOT NULL,
+        -- What `key` is an HMAC of: the origin, made unique.
+        reference TEXT NOT NULL UNIQUE,
+        study_key TEXT NOT NULL,
+        key_id TEXT NOT NULL,
+        number TEXT NOT NULL UNIQUE,
+        study_type TEXT,
+        -- One file is the whole study.
+        single INTEGER NOT NULL,
+        open INTEGER NOT NULL,
+        -- Revisions in the outbox so far, and the newest one the broker acknowledged.
+        revision INTEGER NOT NULL DEFAULT 0,
+        acked_revision INTEGER NOT NULL DEFAULT 0,
+        opened_at_ms INTEGER NOT NULL,
+        last_image_at_ms INTEGER NOT NULL,
+        closed_at_ms INTEGER,
+        -- The newest revision's payload, without delivery fields.
+        result TEXT
+    ) STRICT;
+    CREATE INDEX studies_origin ON studies (origin);
+    CREATE INDEX studies_open ON studies (open) WHERE open = 1;
+
+    CREATE TABLE images (
+        -- The order of acceptance, and so of scoring and of views.
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        image_id TEXT NOT NULL UNIQUE,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        -- HMAC of source path, size, modification time and content.
+        fingerprint TEXT NOT NULL UNIQUE,
+        -- The file's name at its source: for the local page only.
+        source_name TEXT NOT NULL,
+        extension TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        accepted_at_ms INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('waiting', 'scored', 'rejected')),
+        -- Where the file lies: images/, rejected/, or nowhere any more.
+        file TEXT NOT NULL CHECK (file IN ('images', 'rejected', 'dropped')),
+        -- The view as published, once scored or rejected.
+        view TEXT
+    ) STRICT;
+    CREATE INDEX images_study ON images (study_id);
+    CREATE INDEX images_waiting ON images (id) WHERE state = 'waiting';
+    CREATE INDEX images_kept ON images (id) WHERE file != 'dropped';
+
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        revision INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        closed_at_ms INTEGER NOT NULL,
+        payload TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        dead INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT,
+        UNIQUE (study_id, revision)
+    ) STRICT;
+    CREATE INDEX outbox_dead ON outbox (dead, seq);
+
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at_ms INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        study_id INTEGER,
+        image_id TEXT,
+        detail TEXT
+    ) STRICT;
+"];
+
+/// The version this program writes.
+pub(super) const VERSION: usize = STEPS.len();
+
+/// Brings the file to [`VERSION`]; gives the version found when it is newer than that.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Result<(), usize>> {
+    let tx = Transaction::new(connection, TransactionBehavior::Immediate)?;
+    let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found = usize::try_from(found).unwrap_or(usize::MAX);
+    if found > VERSION {
+        return Ok(Err(found));
+    }
+    for step in &STEPS[found..] {
+        tx.execute_batch(step)?;
+    }
+    tx.pragma_update(None, "user_version", VERSION as i64)?;
+    tx.commit()?;
+    Ok(Ok(()))
+}
