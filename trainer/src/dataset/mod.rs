@@ -8,9 +8,11 @@
 //! A study's label is in its directory's name. Study types are the names of the directories: MURA's seven
 //! and any other `XR_*`. No patient is in both splits: [`Index::scan`] refuses a data set in which one is.
 
+pub mod augment;
 mod index;
 mod lists;
 mod natural;
+mod planes;
 
 use std::fmt;
 use std::io;
@@ -21,6 +23,7 @@ use contract::study::StudyType;
 
 pub use index::Index;
 pub use lists::write_lists;
+pub use planes::Planes;
 
 /// One study: the views of one body part of one patient, and what the radiologist said.
 #[derive(Clone, Debug, PartialEq, Eq)]
