@@ -1,0 +1,209 @@
+//! `edge run` as a process, with folders of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::{bin, broker, demo_bundle, wait};
+
+/// The name all stations of the tests have.
+pub const NAME: &str = "e2e";
+
+/// A station's folders and config; the process may come and go.
+pub struct Station {
+    dir: TempDir,
+    config: PathBuf,
+    web_port: u16,
+    process: Option<Child>,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// What differs from the usual test station.
+pub struct Setup {
+    /// The bundle it runs.
+    pub bundle: PathBuf,
+    /// The broker's port on 127.0.0.1.
+    pub broker_port: u16,
+    /// Further TOML, appended.
+    pub extra: String,
+    /// Whether the demo model is allowed.
+    pub allow_demo_model: bool,
+}
+
+impl Setup {
+    /// The demo bundle, publishing to a port.
+    pub fn new(broker_port: u16) -> Self {
+        Self { bundle: demo_bundle(), broker_port, extra: String::new(), allow_demo_model: true }
+    }
+}
+
+impl Station {
+    /// Makes the folders and the config; starts nothing.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn new(setup: &Setup) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let web_port = broker::free_port()?;
+        let config = dir.path().join("edge.toml");
+        let root = dir.path().display();
+        fs::create_dir_all(dir.path().join("spool"))?;
+        let text = format!(
+            "station = \"{NAME}\"\nstate_dir = \"{root}/state\"\nbundle_dir = \"{}\"\n\
+             allow_demo_model = {}\n\n[study]\nidle_close_s = 1\n\n[spool]\ndir = \"{root}/spool\"\n\
+             rescan_ms = 100\nsettle_ms = 100\n\n[mqtt]\nport = {}\nbackoff_min_ms = 50\nbackoff_max_ms = 500\n\
+             puback_timeout_s = 3\n\n[web]\nlisten = \"127.0.0.1:{web_port}\"\n{}",
+            setup.bundle.display(),
+            setup.allow_demo_model,
+            setup.broker_port,
+            setup.extra,
+        );
+        fs::write(&config, text)?;
+        Ok(Self { dir, config, web_port, process: None, lines: Arc::default() })
+    }
+
+    /// The config file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The station's state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// The watched folder.
+    pub fn spool(&self) -> PathBuf {
+        self.dir.path().join("spool")
+    }
+
+    /// The page's port on 127.0.0.1.
+    pub fn web_port(&self) -> u16 {
+        self.web_port
+    }
+
+    /// Starts `edge run`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        let binary = bin::edge()?;
+        self.start_binary(&binary, None)
+    }
+
+    /// Starts the build with crash points, set to halt at one.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_halting_at(&mut self, point: &str) -> anyhow::Result<()> {
+        let binary = bin::edge_failpoints()?;
+        self.start_binary(&binary, Some(format!("{point}=sleep(60000)")))
+    }
+
+    fn start_binary(&mut self, binary: &Path, failpoints: Option<String>) -> anyhow::Result<()> {
+        anyhow::ensure!(self.process.is_none(), "the station is running already");
+        let mut command = Command::new(binary);
+        command.arg("run").arg("--config").arg(&self.config).args(["--log-level", "trace"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+        if let Some(failpoints) = failpoints {
+            command.env("FAILPOINTS", failpoints);
+        }
+        let mut process = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let (lines, stderr) = (self.lines.clone(), process.stderr.take());
+        thread::spawn(move || {
+            for line in stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
+                let Ok(line) = line else { break };
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// What it has logged since its last start.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it logs a line that contains a text.
+    ///
+    /// # Errors
+    /// When it has not in time, with the end of its log.
+    pub fn wait_for_line(&self, text: &str, timeout: Duration) -> anyhow::Result<String> {
+        wait::until(&format!("`{text}` in the log"), timeout, || {
+            self.log().into_iter().find(|line| line.contains(text))
+        })
+        .map_err(|error| error.context(self.tail()))
+    }
+
+    /// The end of its log, for error messages.
+    pub fn tail(&self) -> String {
+        let log = self.log();
+        let recent = log.iter().filter(|line| !line.contains("edge::transition"));
+        let mut lines: Vec<&str> = recent.rev().take(30).map(String::as_str).collect();
+        lines.reverse();
+        format!("the end of the station's log:\n{}", lines.join("\n"))
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Asks it to stop with SIGTERM and waits.
+    ///
+    /// # Errors
+    /// When it does not within 30 s.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let process = self.process.as_ref().context("the station is not running")?;
+        bin::succeed(Command::new("kill").args(["-TERM", &process.id().to_string()]))?;
+        self.wait_for_exit(Duration::from_secs(30))
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_for_exit(&mut self, timeout: Duration) -> anyhow::Result<ExitStatus> {
+        let mut process = self.process.take().context("the station is not running")?;
+        let ended = wait::until("the station to end", timeout, || process.try_wait().ok().flatten());
+        if ended.is_err() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        ended.map_err(|error| error.context(self.tail()))
+    }
+
+    /// Puts a study into the spool as the digitiser does: written beside it, renamed into place.
+    ///
+    /// # Errors
+    /// When a file cannot be copied.
+    pub fn drop_study(&self, study_type: &str, study: &str, files: &[PathBuf]) -> anyhow::Result<()> {
+        let incoming = self.dir.path().join("incoming").join(study);
+        fs::create_dir_all(&incoming)?;
+        for file in files {
+            fs::copy(file, incoming.join(crate::name(file)))?;
+        }
+        let folder = self.spool().join(study_type);
+        fs::create_dir_all(&folder)?;
+        fs::rename(&incoming, folder.join(study)).context("cannot rename the study into the spool")
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
