@@ -143,6 +143,23 @@ pub fn to_plane(radiograph: &Radiograph, spec: &PreprocessSpec) -> Result<Plane,
     Ok(Plane { width_px: spec.width_px, height_px: spec.height_px, samples })
 }
 
+/// A radiograph with its window applied: `windowed`, 0 to 65535. One that was windowed already comes back as
+/// it is. For storing a raw frame as a file that is displayed the same way as the frame.
+pub fn apply_window(radiograph: Radiograph, spec: &PreprocessSpec) -> Radiograph {
+    if radiograph.windowed {
+        return radiograph;
+    }
+    let (black, white) = percentile_window(&radiograph, spec.window_low, spec.window_high);
+    let span = u64::from(white.saturating_sub(black).max(1));
+    let full = u64::from(u16::MAX);
+    let spread = |sample: u16| {
+        let above_black = u64::from(sample.clamp(black, white.max(black)) - black);
+        ((above_black * full + span / 2) / span) as u16
+    };
+    let samples = radiograph.samples.iter().map(|&sample| spread(sample)).collect();
+    Radiograph { max_value: u16::MAX, windowed: true, samples, ..radiograph }
+}
+
 /// The three equal channels of a plane, scaled to 0..1 and normalised: f32 `[3, H, W]`.
 pub fn normalise(plane: &Plane, spec: &PreprocessSpec) -> Vec<f32> {
     let mut input = Vec::with_capacity(3 * plane.samples.len());

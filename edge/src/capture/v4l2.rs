@@ -1,8 +1,28 @@
-//! Frames from a V4L2 frame grabber.
+//! Frames from a V4L2 frame grabber, taken when the technician asks for one.
+//!
+//! A thread of its own owns the device, because the `v4l` crate panics where a driver answers what it does not
+//! expect. Between two requests the device is closed. A failed attempt is repeated, with a growing pause and
+//! everything opened anew, until the request's deadline. A frame that comes after the deadline is dropped: what the
+//! technician was told has failed must not turn up as an accepted image.
 
+mod device;
+mod frame;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use contract::preprocess::PreprocessSpec;
+use contract::radiograph::Limits;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Deserialize;
+
+pub use self::device::DeviceError;
+pub use self::frame::{CapturedFrame, UnreadableFrame};
+
+use self::frame::PixelFormat;
 
 use crate::config::within;
 
@@ -56,5 +76,191 @@ impl V4l2Config {
         within("v4l2.height_px", u64::from(self.height_px), 64, 16_384)?;
         within("v4l2.timeout_ms", self.timeout_ms, 100, 60_000)?;
         within("v4l2.warmup_frames", u64::from(self.warmup_frames), 0, 100)
+    }
+}
+
+/// First pause before the device is opened again; doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Why there is no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The device gave none.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// It gave one that is not an image.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableFrame),
+    /// An earlier request still runs.
+    #[error("the frame grabber is busy with an earlier request; try again in a moment")]
+    Busy,
+    /// The device did not answer before the deadline.
+    #[error("the frame grabber did not answer in time; check the device and try again")]
+    TimedOut,
+    /// The driver gave something that cannot be handled.
+    #[error("the frame grabber's driver gave something unexpected ({0}); try again, then report it")]
+    Panicked(String),
+    /// The capturing thread could not be started or has ended.
+    #[error("the frame grabber's thread is not running ({0}); restart the service")]
+    NotRunning(String),
+}
+
+/// The frame grabber. Cheap to clone; the device's thread ends with the last clone.
+#[derive(Clone, Debug)]
+pub struct V4l2Source {
+    orders: Sender<Order>,
+}
+
+/// One request for a frame.
+struct Order {
+    deadline: Instant,
+    reply: Sender<Result<CapturedFrame, CaptureError>>,
+}
+
+/// What the device's thread knows.
+struct Worker {
+    config: V4l2Config,
+    format: PixelFormat,
+    spec: PreprocessSpec,
+    limits: Limits,
+}
+
+impl V4l2Source {
+    /// Starts the device's thread. The device itself is opened at the first request, so a station whose
+    /// grabber is switched off starts all the same. `spec` is the model's: frames are windowed by its percentiles.
+    ///
+    /// # Errors
+    /// When the config's pixel format is unknown or the thread cannot be started.
+    pub fn start(config: V4l2Config, spec: PreprocessSpec, limits: Limits) -> Result<Self, CaptureError> {
+        let format = PixelFormat::parse(&config.fourcc).map_err(UnreadableFrame::from)?;
+        let (orders, incoming) = bounded(0);
+        let worker = Worker { config, format, spec, limits };
+        thread::Builder::new()
+            .name("v4l2".to_owned())
+            .spawn(move || worker.run(&incoming))
+            .map_err(|error| CaptureError::NotRunning(error.to_string()))?;
+        Ok(Self { orders })
+    }
+
+    /// Takes one frame; blocks until it is there, at most for `patience`.
+    ///
+    /// # Errors
+    /// When the device gave no readable frame in that time: the last attempt's error.
+    pub fn capture(&self, patience: Duration) -> Result<CapturedFrame, CaptureError> {
+        let deadline = Instant::now() + patience;
+        let (reply, answer) = bounded(1);
+        self.orders.send_deadline(Order { deadline, reply }, deadline).map_err(|error| {
+            if error.is_timeout() {
+                CaptureError::Busy
+            } else {
+                CaptureError::NotRunning("it has ended".to_owned())
+            }
+        })?;
+        // The thread keeps the deadline itself, so that its error, which says more, comes first. This one is for
+        // a driver that does not come back.
+        answer.recv_deadline(deadline + Duration::from_millis(500)).unwrap_or(Err(CaptureError::TimedOut))
+    }
+}
+
+impl Worker {
+    /// Serves orders until nobody is left to send one.
+    fn run(&self, incoming: &Receiver<Order>) {
+        for order in incoming {
+            let result = self.attempt_until(order.deadline);
+            // An error here means that whoever asked has given up: the frame is dropped.
+            let _ = order.reply.send(result);
+        }
+    }
+
+    fn attempt_until(&self, deadline: Instant) -> Result<CapturedFrame, CaptureError> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let error = match catch_unwind(AssertUnwindSafe(|| self.attempt(deadline))) {
+                Ok(Ok(frame)) if Instant::now() <= deadline => return Ok(frame),
+                Ok(Ok(_late)) => return Err(CaptureError::TimedOut),
+                Ok(Err(error)) => error,
+                Err(panic) => CaptureError::Panicked(panic_text(panic.as_ref())),
+            };
+            if !error.retriable() || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            log::debug!("capturing again in {} ms: {error}", pause.as_millis());
+            thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn attempt(&self, deadline: Instant) -> Result<CapturedFrame, CaptureError> {
+        let raw = device::take_frame(&device::Request {
+            device: self.config.device.clone(),
+            format: self.format,
+            width: self.config.width_px,
+            height: self.config.height_px,
+            frame_timeout: Duration::from_millis(self.config.timeout_ms),
+            warmup_frames: self.config.warmup_frames,
+            deadline,
+        })?;
+        Ok(raw.into_png(self.config.invert, &self.spec, &self.limits)?)
+    }
+}
+
+impl CaptureError {
+    fn retriable(&self) -> bool {
+        match self {
+            Self::Device(error) => error.retriable(),
+            Self::Unreadable(_) | Self::Panicked(_) => true,
+            Self::Busy | Self::TimedOut | Self::NotRunning(_) => false,
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no details").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(device: &str) -> V4l2Source {
+        let config = V4l2Config {
+            device: device.into(),
+            fourcc: "GREY".into(),
+            width_px: 640,
+            height_px: 480,
+            invert: false,
+            timeout_ms: 200,
+            warmup_frames: 0,
+        };
+        V4l2Source::start(config, PreprocessSpec::square(64), Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_missing_device_is_tried_again_until_the_deadline() {
+        let started = Instant::now();
+        let error = source("/dev/v4l/by-id/none").capture(Duration::from_millis(600)).unwrap_err();
+        assert!(error.to_string().contains("cannot open /dev/v4l/by-id/none"), "{error}");
+        // 100 ms and 200 ms of pauses fit, a third of 400 ms does not.
+        assert!((250..600).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn something_else_than_a_device_is_an_error() {
+        let error = source("/dev/null").capture(Duration::from_millis(150)).unwrap_err();
+        assert!(error.to_string().contains("/dev/null: reading its capabilities failed"), "{error}");
+    }
+
+    #[test]
+    fn a_second_request_waits_its_turn_and_then_says_busy() {
+        let source = source("/dev/null");
+        let first = source.clone();
+        let running = thread::spawn(move || first.capture(Duration::from_millis(900)));
+        thread::sleep(Duration::from_millis(100));
+        let error = source.capture(Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(error, CaptureError::Busy), "{error}");
+        assert!(running.join().unwrap().is_err());
     }
 }

@@ -1,0 +1,205 @@
+//! From a device's buffer to the image file that the station accepts.
+//!
+//! A raw frame has no window of its own. It is windowed here, once, by the same percentiles as the model's
+//! preprocessing would, and kept as a 16-bit PNG whose black is 0 and whose white is 65535: decoding that file
+//! gives a windowed radiograph, so that scoring, the technician's page and a later look at the file all
+//! show the same picture, and a frame is a file like any other from then on.
+
+use std::io::Cursor;
+
+use contract::preprocess::{PreprocessSpec, apply_window};
+use contract::radiograph::frame::{FourCc, FrameError, FrameLayout, unpack};
+use contract::radiograph::{DecodeError, Limits, Radiograph, decode};
+use image::{ImageBuffer, ImageFormat, Luma};
+
+/// How a device's frames are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PixelFormat {
+    /// A plane of samples.
+    Raw(FourCc),
+    /// A JPEG file a frame.
+    Mjpg,
+}
+
+impl PixelFormat {
+    /// Reads the config's spelling; trailing blanks do not matter.
+    pub(super) fn parse(fourcc: &str) -> Result<Self, FrameError> {
+        if fourcc.trim_end() == "MJPG" { Ok(Self::Mjpg) } else { fourcc.parse().map(Self::Raw) }
+    }
+
+    /// The code as V4L2 writes it.
+    pub(super) fn code(self) -> [u8; 4] {
+        match self {
+            Self::Raw(fourcc) => fourcc.code(),
+            Self::Mjpg => *b"MJPG",
+        }
+    }
+}
+
+/// The bytes of one frame with what the device said of them.
+#[derive(Clone, Debug)]
+pub(super) struct RawFrame {
+    /// What the device filled in, without the rest of its buffer.
+    pub(super) bytes: Vec<u8>,
+    /// How to read them.
+    pub(super) format: PixelFormat,
+    /// Width in pixels.
+    pub(super) width: u32,
+    /// Height in pixels.
+    pub(super) height: u32,
+    /// Bytes from one row to the next; means nothing for MJPG.
+    pub(super) stride_bytes: u32,
+}
+
+/// A captured frame, as an image file.
+#[derive(Clone, Debug)]
+pub struct CapturedFrame {
+    /// A 16-bit grey PNG.
+    pub png: Vec<u8>,
+    /// Width in pixels.
+    pub width_px: u32,
+    /// Height in pixels.
+    pub height_px: u32,
+}
+
+/// Why a frame did not become an image file.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableFrame {
+    /// The plane does not fit its layout.
+    #[error(transparent)]
+    Layout(#[from] FrameError),
+    /// The JPEG of a frame is broken.
+    #[error("an MJPG frame cannot be decoded: {0}")]
+    Jpeg(#[from] DecodeError),
+    /// The PNG could not be written.
+    #[error("the frame cannot be written as PNG: {0}")]
+    Png(#[from] image::ImageError),
+    /// The PNG's sample count contradicts its sides: a bug.
+    #[error("the frame's samples do not fill its {0}x{1} px")]
+    Samples(u32, u32),
+}
+
+impl RawFrame {
+    /// The frame as an image file. `invert` is for devices in whose frames bone is dark.
+    pub(super) fn into_png(
+        self,
+        invert: bool,
+        spec: &PreprocessSpec,
+        limits: &Limits,
+    ) -> Result<CapturedFrame, UnreadableFrame> {
+        let radiograph = apply_window(self.into_radiograph(invert, limits)?, spec);
+        let (width, height) = (radiograph.width, radiograph.height);
+        let plane = ImageBuffer::<Luma<u16>, _>::from_raw(width, height, radiograph.samples)
+            .ok_or(UnreadableFrame::Samples(width, height))?;
+        let mut png = Cursor::new(Vec::new());
+        plane.write_to(&mut png, ImageFormat::Png)?;
+        Ok(CapturedFrame { png: png.into_inner(), width_px: width, height_px: height })
+    }
+
+    fn into_radiograph(self, invert: bool, limits: &Limits) -> Result<Radiograph, UnreadableFrame> {
+        let Self { bytes, format, width, height, stride_bytes } = self;
+        match format {
+            PixelFormat::Raw(fourcc) => {
+                let layout = FrameLayout { fourcc, width, height, stride_bytes };
+                Ok(unpack(&bytes, &layout, invert)?)
+            }
+            PixelFormat::Mjpg => {
+                let mut radiograph = decode(&bytes, limits)?.radiograph;
+                if invert {
+                    let white = radiograph.max_value;
+                    radiograph.samples.iter_mut().for_each(|sample| *sample = white - *sample);
+                }
+                // The JPEG only carries the frame; it says no more about a window than a plane does.
+                radiograph.windowed = false;
+                Ok(radiograph)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::preprocess::to_plane;
+
+    use super::*;
+
+    /// A frame with a dark, flat border and a bright ramp, 12 bit, in rows padded to `stride_bytes`.
+    fn ramp(width: u32, height: u32, stride_bytes: u32) -> RawFrame {
+        let mut bytes = Vec::new();
+        for y in 0..height {
+            let mut row: Vec<u8> =
+                (0..width).flat_map(|x| (300 + (x * 7 + y * 3) as u16 % 1200).to_le_bytes()).collect();
+            row.resize(stride_bytes as usize, 0xee);
+            bytes.extend(row);
+        }
+        RawFrame { bytes, format: PixelFormat::Raw(FourCc::Y12), width, height, stride_bytes }
+    }
+
+    #[test]
+    fn a_stored_frame_is_displayed_as_the_raw_frame_is() {
+        let spec = PreprocessSpec::square(64);
+        for invert in [false, true] {
+            let frame = ramp(200, 128, 416);
+            let raw = frame.clone().into_radiograph(invert, &Limits::default()).unwrap();
+            let stored = frame.into_png(invert, &spec, &Limits::default()).unwrap();
+            let again = decode(&stored.png, &Limits::default()).unwrap().radiograph;
+            assert!(again.windowed);
+            assert_eq!((again.width, again.height, again.max_value), (200, 128, u16::MAX));
+
+            let direct = to_plane(&raw, &spec).unwrap();
+            let through_file = to_plane(&again, &spec).unwrap();
+            let off = direct.samples.iter().zip(&through_file.samples).map(|(a, b)| a.abs_diff(*b)).max();
+            // Windowing before or after the resize differs only where a pixel mixes clipped samples.
+            assert!(off <= Some(2), "largest difference {off:?}, invert {invert}");
+        }
+    }
+
+    #[test]
+    fn a_blank_frame_stays_blank() {
+        let frame = RawFrame {
+            bytes: vec![7; 64 * 64],
+            format: PixelFormat::Raw(FourCc::Grey),
+            width: 64,
+            height: 64,
+            stride_bytes: 64,
+        };
+        let stored = frame.into_png(false, &PreprocessSpec::square(64), &Limits::default()).unwrap();
+        let again = decode(&stored.png, &Limits::default()).unwrap().radiograph;
+        assert!(again.samples.iter().all(|&sample| sample == 0));
+    }
+
+    #[test]
+    fn a_jpeg_frame_is_windowed_like_a_plane() {
+        let grey = ImageBuffer::<Luma<u8>, _>::from_fn(96, 80, |x, y| Luma([60 + ((x + y) / 3) as u8]));
+        let mut jpeg = Cursor::new(Vec::new());
+        grey.write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
+        let frame = RawFrame {
+            bytes: jpeg.into_inner(),
+            format: PixelFormat::Mjpg,
+            width: 96,
+            height: 80,
+            stride_bytes: 0,
+        };
+        let stored = frame.into_png(true, &PreprocessSpec::square(64), &Limits::default()).unwrap();
+        let again = decode(&stored.png, &Limits::default()).unwrap().radiograph;
+        assert_eq!((again.width, again.height, again.max_value), (96, 80, u16::MAX));
+        // Inverted: the dark upper left corner has become the bright one.
+        assert!(again.samples[0] > 60_000 && *again.samples.last().unwrap() < 5_000);
+    }
+
+    #[test]
+    fn a_short_frame_is_an_error() {
+        let mut frame = ramp(64, 64, 128);
+        frame.bytes.truncate(1000);
+        let error = frame.into_png(false, &PreprocessSpec::square(64), &Limits::default()).unwrap_err();
+        assert!(error.to_string().contains("1000 of"), "{error}");
+    }
+
+    #[test]
+    fn formats_are_read_as_written_in_the_config() {
+        assert_eq!(PixelFormat::parse("Y16").unwrap().code(), *b"Y16 ");
+        assert_eq!(PixelFormat::parse("Y10 ").unwrap().code(), *b"Y10 ");
+        assert_eq!(PixelFormat::parse("MJPG").unwrap(), PixelFormat::Mjpg);
+        assert!(PixelFormat::parse("RGB3").is_err());
+    }
+}
