@@ -173,6 +173,7 @@ impl Config {
         raw.image.check()?;
         raw.limits.check()?;
         raw.mqtt.check()?;
+        raw.web.check()?;
         if let Some(spool) = &raw.spool {
             spool.check()?;
             if spool.dir.starts_with(&raw.state_dir) || raw.state_dir.starts_with(&spool.dir) {

@@ -17,3 +17,35 @@ impl Default for WebConfig {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8460)) }
     }
 }
+
+impl WebConfig {
+    /// Checks what the type does not.
+    ///
+    /// # Errors
+    /// When the page would be reachable from other machines: it asks nobody who they are.
+    pub fn check(&self) -> Result<(), String> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(format!(
+            "web.listen is {}; the page asks nobody for a password, so it may only listen on this machine, such \
+             as 127.0.0.1:8460",
+            self.listen
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_may_look() {
+        assert_eq!(WebConfig::default().check(), Ok(()));
+        assert_eq!(WebConfig { listen: "[::1]:80".parse().unwrap() }.check(), Ok(()));
+        for listen in ["0.0.0.0:8460", "192.168.0.5:8460", "[::]:8460"] {
+            let problem = WebConfig { listen: listen.parse().unwrap() }.check().unwrap_err();
+            assert!(problem.contains(listen), "{problem}");
+        }
+    }
+}

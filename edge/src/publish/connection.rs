@@ -1,0 +1,479 @@
+//! One connection to the broker, from CONNECT to its end.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use contract::result::{Delivery, Presence, StationStatus};
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, PubAckReason};
+use rumqttc::v5::{AsyncClient, Event, EventLoop};
+use serde::Serialize;
+use tokio::time::MissedTickBehavior;
+
+use super::outage::Say;
+use super::session::{self, Link, Loss, Memory};
+use super::window::{Message, Window};
+use super::{Condition, payload};
+use crate::store::OutboxRow;
+use crate::transition;
+
+/// How often deadlines, rests, health and condition are looked at, and the outbox without a wake-up.
+const TICK: Duration = Duration::from_secs(1);
+/// Status, birth, health, latest and the farewell may be under way beside a full window of rows.
+const CONTROL_MESSAGES_MAX: usize = 8;
+
+/// How a connection ended.
+pub(super) enum Ended {
+    /// As asked.
+    Stopped,
+    /// Unasked. `progress`: at least one row was acknowledged.
+    Lost { loss: Loss, progress: bool },
+}
+
+/// Connects and serves until the connection is lost or the service stops.
+pub(super) async fn serve(link: &mut Link, memory: &mut Memory) -> Ended {
+    let options = match session::options(link) {
+        Ok(options) => options,
+        Err(error) => return Ended::Lost { loss: error.into(), progress: false },
+    };
+    let window_max = usize::from(link.config.inflight_max);
+    let (client, mut events) = AsyncClient::new(options, window_max + CONTROL_MESSAGES_MAX);
+    let mut connection = Connection::new(client);
+    match connection.run(&mut events, link, memory).await {
+        Ok(()) => Ended::Stopped,
+        Err(loss) => {
+            connection.blame(&loss, link, memory);
+            Ended::Lost { loss, progress: connection.rows_acked > 0 }
+        }
+    }
+}
+
+struct Connection {
+    client: AsyncClient,
+    /// Whether the CONNACK has come.
+    accepted: bool,
+    stopping: bool,
+    window: Window,
+    /// The most messages that may be under way.
+    window_max: usize,
+    /// The largest packet the broker takes.
+    packet_max_bytes: usize,
+    /// Messages about the station itself; they go before any row.
+    control: VecDeque<Message>,
+    /// Rows read from the outbox and not yet sent.
+    rows: VecDeque<OutboxRow>,
+    /// The highest `seq` read on this connection.
+    read_up_to: u64,
+    rows_acked: u64,
+    condition: Option<Condition>,
+    health_at: Instant,
+}
+
+impl Connection {
+    fn new(client: AsyncClient) -> Self {
+        Self {
+            client,
+            accepted: false,
+            stopping: false,
+            window: Window::default(),
+            window_max: 1,
+            packet_max_bytes: usize::MAX,
+            control: VecDeque::new(),
+            rows: VecDeque::new(),
+            read_up_to: 0,
+            rows_acked: 0,
+            condition: None,
+            health_at: Instant::now(),
+        }
+    }
+
+    /// Returns when the session was asked to stop and has said goodbye, or its time for that is over.
+    async fn run(
+        &mut self,
+        events: &mut EventLoop,
+        link: &mut Link,
+        memory: &mut Memory,
+    ) -> Result<(), Loss> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline = None;
+        loop {
+            let event = {
+                // The same poll is awaited until it is done: a cancelled one may leave half a packet unsent.
+                let mut poll = pin!(events.poll());
+                loop {
+                    let wake = std::sync::Arc::clone(&link.wake);
+                    tokio::select! {
+                        event = &mut poll => break event,
+                        () = wake.notified() => self.fill(link, memory)?,
+                        _ = tick.tick() => self.tick(link, memory)?,
+                        stop = stop_asked(&mut link.stop), if !self.stopping => {
+                            if !self.accepted {
+                                return Ok(());
+                            }
+                            deadline = Some(stop);
+                            self.say_goodbye(link)?;
+                        }
+                        () = at(deadline) => return Ok(()),
+                    }
+                }
+            };
+            match event {
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ok(()),
+                Ok(event) => self.on(event, link, memory)?,
+                Err(error) => {
+                    // What was read together with the bad news still counts.
+                    while let Some(event) = events.state.events.pop_front() {
+                        if matches!(event, Event::Incoming(Packet::PubAck(_))) {
+                            self.on(event, link, memory)?;
+                        }
+                    }
+                    return Err(Box::new(error).into());
+                }
+            }
+        }
+    }
+
+    fn on(&mut self, event: Event, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => self.on_accepted(&connack, link, memory)?,
+            Event::Incoming(Packet::PubAck(puback)) => self.on_puback(&puback, link, memory)?,
+            Event::Outgoing(Outgoing::Publish(pkid)) => {
+                if let Some(Message::Row { .. }) = self.window.sent(pkid) {
+                    transition("publish.sent");
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        }
+        self.fill(link, memory)
+    }
+
+    fn on_accepted(&mut self, connack: &ConnAck, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        let limits = connack.properties.as_ref();
+        let receive_max = limits.and_then(|limits| limits.receive_max).unwrap_or(u16::MAX);
+        let window_max = usize::from(link.config.inflight_max.min(receive_max).max(1));
+        self.window_max = if memory.careful { 1 } else { window_max };
+        if let Some(bytes) = limits.and_then(|limits| limits.max_packet_size) {
+            self.packet_max_bytes = bytes as usize;
+        }
+        self.accepted = true;
+        self.control.extend([Message::Birth, Message::Status, Message::Health]);
+        if link.store.latest()?.is_some() {
+            self.control.push_back(Message::Latest);
+        }
+
+        let (host, port) = (&link.config.host, link.config.port);
+        match memory.outage.back(Instant::now()) {
+            Say::Back { attempts, away } => log::info!(
+                host = host.as_str(), port, attempts, away_s = away.as_secs();
+                "connected to the broker again"
+            ),
+            _ => log::info!(host = host.as_str(), port; "connected to the broker"),
+        }
+        let now = link.store.now();
+        link.broker.change(|state| {
+            state.connected = true;
+            state.since = Some(now);
+            state.last_error = None;
+        });
+        Ok(())
+    }
+
+    fn on_puback(&mut self, puback: &PubAck, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        // An acknowledgement of nothing was already an error inside the client.
+        let Some(message) = self.window.acknowledged(puback.pkid) else { return Ok(()) };
+        let verdict = Verdict::of(puback.reason);
+        let seq = match message {
+            Message::Row { seq } => seq,
+            Message::Farewell => {
+                // Whatever the broker thinks of it, nothing more is to be said.
+                return self.client.try_disconnect().map_err(|_| Loss::ClientFull);
+            }
+            other => {
+                if let Verdict::Permanent(why) | Verdict::Temporary(why) = verdict {
+                    log::warn!("the broker refuses the station's {other:?} ({why}); check its access rules");
+                }
+                return Ok(());
+            }
+        };
+        match verdict {
+            Verdict::Accepted => self.on_row_acked(seq, link, memory),
+            Verdict::Permanent(why) => refuse(seq, why, link, memory),
+            Verdict::Temporary(why) => {
+                let rest = memory.refusals.add(seq, Instant::now());
+                log::warn!(seq, rest_ms = rest.as_millis() as u64; "the broker cannot take a result now ({why})");
+                link.broker.change(|state| state.results_refused += 1);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_row_acked(&mut self, seq: u64, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        transition("publish.puback");
+        link.store.acked(seq)?;
+        transition("publish.committed");
+        memory.refusals.remove(seq);
+        self.rows_acked += 1;
+        link.broker.change(|state| state.results_acked += 1);
+        log::debug!(seq; "result acknowledged");
+        // Several acknowledgements in a row make one `latest`: what it holds is read when it is sent.
+        if !self.control.contains(&Message::Latest) {
+            self.control.push_back(Message::Latest);
+        }
+        Ok(())
+    }
+
+    /// Hands over messages until the window is full or there are no more.
+    fn fill(&mut self, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        if !self.accepted || self.stopping {
+            return Ok(());
+        }
+        while self.window.len() < self.window_max {
+            if let Some(message) = self.next_control() {
+                self.send_control(message, link)?;
+            } else if let Some(row) = self.next_row(link, memory)? {
+                self.send_row(&row, link, memory)?;
+            } else {
+                if self.window.is_empty() && memory.refusals.is_empty() {
+                    memory.careful = false;
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message about the station. While rows wait, `latest` waits for the one before it.
+    fn next_control(&mut self) -> Option<Message> {
+        let next = self.control.iter().position(|message| !self.window.holds(message))?;
+        self.control.remove(next)
+    }
+
+    fn next_row(&mut self, link: &Link, memory: &mut Memory) -> Result<Option<OutboxRow>, Loss> {
+        while let Some(seq) = memory.refusals.take_due(Instant::now()) {
+            let row = link.store.unsent(seq - 1, 1)?.into_iter().next();
+            match row.filter(|row| row.seq == seq) {
+                Some(row) => return Ok(Some(row)),
+                None => memory.refusals.remove(seq),
+            }
+        }
+        loop {
+            if self.rows.is_empty() {
+                self.rows.extend(link.store.unsent(self.read_up_to, self.window_max)?);
+            }
+            let Some(row) = self.rows.pop_front() else { return Ok(None) };
+            self.read_up_to = row.seq;
+            if !memory.refusals.contains(row.seq) {
+                return Ok(Some(row));
+            }
+        }
+    }
+
+    /// Rows that were set aside and then revived lie behind what was read: start from the front now and then.
+    fn read_again(&mut self) {
+        if self.rows.is_empty() && self.window.rows().next().is_none() {
+            self.read_up_to = 0;
+        }
+    }
+
+    fn send_row(&mut self, row: &OutboxRow, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        let delivery = Delivery {
+            station: link.station.clone(),
+            outbox_id: link.outbox_id.clone(),
+            seq: row.seq,
+            oldest_unsent_seq: link.store.oldest_unsent_seq()?.unwrap_or(row.seq).min(row.seq),
+        };
+        let payload = match payload::with_delivery(&row.payload_json, &delivery) {
+            Ok(payload) => payload,
+            Err(error) => return refuse(row.seq, &error.to_string(), link, memory),
+        };
+        let topic = link.topics.result();
+        let bytes = packet_bytes(&topic, &payload);
+        if bytes > self.packet_max_bytes {
+            let why = format!("packet of {bytes} bytes; the broker takes {}", self.packet_max_bytes);
+            return refuse(row.seq, &why, link, memory);
+        }
+        transition("publish.before_send");
+        self.hand_over(Message::Row { seq: row.seq }, topic, false, payload.into_bytes())
+    }
+
+    fn send_control(&mut self, message: Message, link: &Link) -> Result<(), Loss> {
+        let topics = &link.topics;
+        let (topic, payload) = match message {
+            Message::Birth => (topics.birth(), json(&link.facts.birth())),
+            Message::Health => {
+                self.health_at = Instant::now();
+                self.read_again();
+                (topics.health(), json(&link.facts.health()))
+            }
+            Message::Status => {
+                let condition = link.facts.condition();
+                let status = status(link, condition.presence, &condition.reason);
+                self.condition = Some(condition);
+                (topics.status(), status)
+            }
+            Message::Farewell => (topics.status(), status(link, Presence::Offline, "clean_stop")),
+            Message::Latest => match link.store.latest()? {
+                Some(latest) => (topics.latest(), self.latest(&latest, link)),
+                None => return Ok(()),
+            },
+            Message::Row { .. } => return Ok(()),
+        };
+        if payload.is_empty() {
+            return Ok(());
+        }
+        self.hand_over(message, topic, true, payload)
+    }
+
+    /// The newest result as it is retained; empty when the broker could not take it.
+    fn latest(&self, row: &OutboxRow, link: &Link) -> Vec<u8> {
+        let delivery = Delivery {
+            station: link.station.clone(),
+            outbox_id: link.outbox_id.clone(),
+            seq: row.seq,
+            oldest_unsent_seq: row.seq,
+        };
+        let payload = payload::with_delivery(&row.payload_json, &delivery).unwrap_or_default();
+        let fits = packet_bytes(&link.topics.latest(), &payload) <= self.packet_max_bytes;
+        if fits { payload.into_bytes() } else { Vec::new() }
+    }
+
+    /// Never waits: the client's queue has room for a full window and the control messages beside it.
+    fn hand_over(
+        &mut self,
+        message: Message,
+        topic: String,
+        retain: bool,
+        payload: Vec<u8>,
+    ) -> Result<(), Loss> {
+        self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).map_err(|_| Loss::ClientFull)?;
+        self.window.handed_over(message, Instant::now());
+        Ok(())
+    }
+
+    fn tick(&mut self, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        if !self.accepted {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let waited = self.window.oldest_wait(now);
+        if waited > link.config.puback_timeout() {
+            return Err(Loss::Overdue(waited));
+        }
+        if now.duration_since(self.health_at) >= link.config.health_interval()
+            && !self.control.contains(&Message::Health)
+        {
+            self.control.push_back(Message::Health);
+        }
+        if self.condition.as_ref().is_some_and(|said| *said != link.facts.condition())
+            && !self.control.contains(&Message::Status)
+        {
+            self.control.push_back(Message::Status);
+        }
+        self.fill(link, memory)
+    }
+
+    /// Says `offline`, reason `clean_stop`; its acknowledgement is followed by DISCONNECT. Rows under way may
+    /// still be acknowledged meanwhile; no new one is sent.
+    fn say_goodbye(&mut self, link: &Link) -> Result<(), Loss> {
+        self.stopping = true;
+        self.control.clear();
+        self.send_control(Message::Farewell, link)
+    }
+
+    /// Finds the row that makes the broker hang up: after the first time rows go one by one, and the one that
+    /// was alone when it happened again counts as refused.
+    fn blame(&self, loss: &Loss, link: &Link, memory: &mut Memory) {
+        if !loss.blames_message() {
+            return;
+        }
+        if !memory.careful {
+            memory.careful = self.window.rows().next().is_some();
+            return;
+        }
+        if let Some(seq) = self.window.only_row()
+            && let Err(error) = refuse(seq, &loss.to_string(), link, memory)
+        {
+            log::error!("cannot record a refusal: {error}");
+        }
+    }
+}
+
+/// Counts a permanent refusal; the store sets the row aside after several.
+fn refuse(seq: u64, why: &str, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+    let dead = link.store.failed(seq, why)?;
+    link.broker.change(|state| state.results_refused += 1);
+    if dead {
+        memory.refusals.remove(seq);
+        log::error!(seq; "a result is set aside, the broker refuses it for good ({why}); see the outbox");
+    } else {
+        let rest = memory.refusals.add(seq, Instant::now());
+        log::warn!(seq, rest_ms = rest.as_millis() as u64; "the broker refused a result ({why}); trying again");
+    }
+    Ok(())
+}
+
+/// What an acknowledgement's reason means for its message.
+enum Verdict {
+    Accepted,
+    /// It will be refused again until somebody changes something.
+    Permanent(&'static str),
+    /// The broker may take it later.
+    Temporary(&'static str),
+}
+
+impl Verdict {
+    fn of(reason: PubAckReason) -> Self {
+        match reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Self::Accepted,
+            PubAckReason::NotAuthorized => Self::Permanent("not authorised"),
+            PubAckReason::TopicNameInvalid => Self::Permanent("topic name invalid"),
+            PubAckReason::PayloadFormatInvalid => Self::Permanent("payload format invalid"),
+            PubAckReason::ImplementationSpecificError => Self::Permanent("implementation specific error"),
+            PubAckReason::QuotaExceeded => Self::Temporary("quota exceeded"),
+            PubAckReason::PacketIdentifierInUse => Self::Temporary("packet identifier in use"),
+            PubAckReason::UnspecifiedError => Self::Temporary("unspecified error"),
+        }
+    }
+}
+
+fn status(link: &Link, presence: Presence, reason: &str) -> Vec<u8> {
+    json(&StationStatus {
+        station: link.station.clone(),
+        status: presence,
+        reason: reason.to_owned(),
+        at: Some(link.store.now()),
+    })
+}
+
+/// The payload of one of the contract's types. They are plain data with string keys, which always serialise.
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Upper bound of a QoS 1 PUBLISH packet's size without properties.
+fn packet_bytes(topic: &str, payload: &str) -> usize {
+    const HEADER_MAX: usize = 5;
+    const TOPIC_LENGTH: usize = 2;
+    const PACKET_ID: usize = 2;
+    const PROPERTIES_LENGTH: usize = 1;
+    HEADER_MAX + TOPIC_LENGTH + topic.len() + PACKET_ID + PROPERTIES_LENGTH + payload.len()
+}
+
+async fn stop_asked(stop: &mut tokio::sync::watch::Receiver<Option<Instant>>) -> Instant {
+    match stop.wait_for(Option::is_some).await {
+        Ok(deadline) => deadline.unwrap_or_else(Instant::now),
+        // Whoever held the handle is gone.
+        Err(_) => Instant::now(),
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,204 @@
+//! Connecting, and connecting again: one [`Connection`] after the other until the service stops.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::result::{Presence, StationStatus, Topics};
+use rumqttc::Transport;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, LastWill};
+use rumqttc::v5::{ConnectionError, MqttOptions, StateError};
+use tokio::sync::{Notify, watch as signal};
+
+use super::backoff::Backoff;
+use super::connection::{self, Ended};
+use super::outage::{Outage, Say};
+use super::window::Refusals;
+use super::{Broker, Facts, MqttConfig, SetupError, tls};
+use crate::store::{Store, StoreError};
+
+const CONNECT_TIMEOUT_S: u64 = 10;
+/// Acknowledgements and server messages are small; a broker that sends more is not one.
+const INCOMING_PACKET_MAX_BYTES: u32 = 64 << 10;
+/// A connection that lived this long was a good one: the next wait starts from the shortest again.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// What every connection of the session needs.
+pub(super) struct Link {
+    pub(super) config: MqttConfig,
+    pub(super) station: String,
+    pub(super) topics: Topics,
+    pub(super) outbox_id: String,
+    pub(super) store: Store,
+    pub(super) facts: Arc<dyn Facts>,
+    pub(super) broker: Broker,
+    pub(super) wake: Arc<Notify>,
+    /// Set to the deadline by which the session must have ended.
+    pub(super) stop: signal::Receiver<Option<Instant>>,
+}
+
+/// What outlives a connection.
+pub(super) struct Memory {
+    pub(super) refusals: Refusals,
+    pub(super) outage: Outage,
+    /// One message at a time, to find the one that makes the broker hang up.
+    pub(super) careful: bool,
+}
+
+/// Why a connection could not be made or did not last.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Loss {
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error("{}", in_words(.0))]
+    Connection(#[from] Box<ConnectionError>),
+    #[error("no acknowledgement for {} s", .0.as_secs())]
+    Overdue(Duration),
+    #[error("the outbox cannot be used: {0}")]
+    Store(#[from] StoreError),
+    #[error("the client took no more messages")]
+    ClientFull,
+}
+
+impl Loss {
+    /// Whether the broker hung up because of what it was sent.
+    pub(super) fn blames_message(&self) -> bool {
+        let Self::Connection(error) = self else { return false };
+        let ConnectionError::MqttState(error) = &**error else { return false };
+        match error {
+            StateError::Deserialization(_) | StateError::OutgoingPacketTooLarge { .. } => true,
+            StateError::ServerDisconnect { reason_code, .. } => matches!(
+                reason_code,
+                DisconnectReasonCode::MalformedPacket
+                    | DisconnectReasonCode::ProtocolError
+                    | DisconnectReasonCode::ImplementationSpecificError
+                    | DisconnectReasonCode::NotAuthorized
+                    | DisconnectReasonCode::TopicNameInvalid
+                    | DisconnectReasonCode::PacketTooLarge
+                    | DisconnectReasonCode::PayloadFormatInvalid
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// The client's error, its debug output replaced where it meets people.
+fn in_words(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::MqttState(StateError::Io(error)) => error.to_string(),
+        ConnectionError::Timeout(_) => format!("no answer within {CONNECT_TIMEOUT_S} s"),
+        ConnectionError::ConnectionRefused(code) => {
+            format!("the broker refused the connection ({code:?}); check mqtt.username and its password file")
+        }
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            format!("the broker disconnected the station ({reason_code:?})")
+        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => {
+            "the broker closed the connection".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Serves until told to stop.
+pub(super) async fn run(mut link: Link) {
+    let mut backoff = Backoff::new(&link.config);
+    let mut memory = Memory {
+        refusals: Refusals::new(
+            Duration::from_millis(link.config.backoff_min_ms),
+            Duration::from_millis(link.config.backoff_max_ms),
+        ),
+        outage: Outage::default(),
+        careful: false,
+    };
+    loop {
+        let since = Instant::now();
+        let loss = match connection::serve(&mut link, &mut memory).await {
+            Ended::Stopped => return,
+            Ended::Lost { loss, progress } => {
+                if progress || since.elapsed() >= GOOD_CONNECTION {
+                    backoff.reset();
+                }
+                loss
+            }
+        };
+        memory.refusals.connection_lost(Instant::now());
+        report(&link, &mut memory, &loss);
+
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next()) => {}
+            _ = link.stop.wait_for(Option::is_some) => return,
+        }
+    }
+}
+
+fn report(link: &Link, memory: &mut Memory, loss: &Loss) {
+    let reason = loss.to_string();
+    let (host, port) = (&link.config.host, link.config.port);
+    match memory.outage.failed(&reason, Instant::now()) {
+        Say::Lost => log::warn!(
+            host = host.as_str(), port;
+            "no connection to the broker: {reason}; results wait in the outbox, trying again"
+        ),
+        Say::Still { attempts, away } => log::warn!(
+            host = host.as_str(), port, attempts, away_s = away.as_secs();
+            "still no connection to the broker: {reason}; results wait in the outbox"
+        ),
+        Say::Nothing | Say::Back { .. } => log::debug!("no connection to the broker: {reason}"),
+    }
+    let now = link.store.now();
+    link.broker.change(|state| {
+        if state.connected || state.since.is_none() {
+            state.since = Some(now);
+        }
+        state.connected = false;
+        state.last_error = Some(reason);
+    });
+}
+
+/// The client's options for one connection. Files are read anew each time.
+pub(super) fn options(link: &Link) -> Result<MqttOptions, SetupError> {
+    let config = &link.config;
+    // A new session each time: what was not acknowledged is sent again from the outbox, and the broker
+    // publishes the will as soon as the connection is lost.
+    let mut options = MqttOptions::new(format!("ulna-{}", link.station), &config.host, config.port);
+    options
+        .set_clean_start(true)
+        .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s)))
+        .set_connection_timeout(CONNECT_TIMEOUT_S)
+        .set_max_packet_size(Some(INCOMING_PACKET_MAX_BYTES))
+        .set_last_will(LastWill::new(link.topics.status(), will(link), QoS::AtLeastOnce, true, None));
+    if let Some(username) = &config.username {
+        options.set_credentials(username, password(config)?);
+    }
+    if let Some(client) = tls::client_config(config, &link.store)? {
+        options.set_transport(Transport::tls_with_config(client.into()));
+    }
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    Ok(options)
+}
+
+fn will(link: &Link) -> Vec<u8> {
+    let status = StationStatus {
+        station: link.station.clone(),
+        status: Presence::Offline,
+        reason: "connection_lost".to_owned(),
+        at: None,
+    };
+    connection::json(&status)
+}
+
+fn password(config: &MqttConfig) -> Result<String, SetupError> {
+    let Some(file) = &config.password_file else { return Ok(String::new()) };
+    let unusable = |error: io::Error| SetupError::File {
+        key: "mqtt.password_file",
+        file: file.clone(),
+        why: error.to_string(),
+    };
+    let text = std::fs::read_to_string(file).map_err(unusable)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
