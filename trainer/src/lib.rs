@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod commands;
 pub mod dataset;
+pub mod device;
 pub mod eval;
 pub mod exit;
 pub mod export;

@@ -1,6 +1,20 @@
 //! `trainer train`: a training run.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::dataset::{Index, Planes, Split};
+use crate::device;
+use crate::exit::Fault;
+use crate::model::{Widths, read_tensors};
+use crate::run::{DataFacts, Run};
+use crate::train::{Config, Outcome, Session, Start, train};
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
@@ -14,7 +28,7 @@ pub struct Args {
     /// Side of the square input
     #[arg(long, value_name = "PX")]
     pub size: Option<u32>,
-    /// Passes over the training set
+    /// Passes over the training set; with --resume it may be raised
     #[arg(long)]
     pub epochs: Option<u32>,
     /// auto, cpu or cuda:N
@@ -26,12 +40,170 @@ pub struct Args {
     /// Go on where the run was stopped
     #[arg(long)]
     pub resume: bool,
+    /// Seed of weights, order and augmentation
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Images per step
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Learning rate at the start
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Start from the best weights of another run, with its widths; the input size may differ
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    pub init_from: Option<PathBuf>,
 }
 
 /// Trains.
 ///
 /// # Errors
 /// When the data or the run cannot be read or written.
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("`train` is not part of this build yet")
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = device::parse(&args.device)?;
+    let stop = stop_on_signals()?;
+    if args.resume && Run::exists(&args.run) {
+        let mut run = Run::open(&args.run)?;
+        if let Some(config) = &args.config {
+            same_settings(&run.config, &read_config(config)?)?;
+        }
+        let asked = args.changed(run.config.clone());
+        same_settings(&run.config, &asked)?;
+        run.config.epochs = asked.epochs;
+        return go_on(&run, &args.data, device, &stop);
+    }
+    if args.resume {
+        log::info!("{} holds no run yet: starting one", args.run.display());
+    }
+
+    Run::refuse_occupied(&args.run)?;
+    let base = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+    let config = args.changed(base);
+    config.check().map_err(|reason| Fault::BadData(format!("the settings cannot be used: {reason}")))?;
+    let (widths, start) = match &args.init_from {
+        None => (Widths::densenet169(), Start::Fresh),
+        Some(dir) => {
+            let other = Run::open(dir)?;
+            (other.widths.clone(), Start::From(best_tensors(&other)?))
+        }
+    };
+    let (train_planes, valid) = load_splits(&args.data, &config)?;
+    let data = DataFacts::of(&train_planes, &valid);
+    let run = Run::create(&args.run, config, widths, data)?;
+    let session = Session { run: &run, train: &train_planes, valid: &valid, device, stop: &stop };
+    report(&run, &train(&session, start)?);
+    Ok(())
+}
+
+impl Args {
+    /// The settings with what the command line says otherwise.
+    fn changed(&self, mut config: Config) -> Config {
+        config.size_px = self.size.unwrap_or(config.size_px);
+        config.epochs = self.epochs.unwrap_or(config.epochs);
+        config.seed = self.seed.unwrap_or(config.seed);
+        config.batch = self.batch.unwrap_or(config.batch);
+        config.adam.lr = self.lr.unwrap_or(config.adam.lr);
+        config
+    }
+}
+
+/// Resumes a run with the data it was started with.
+pub(super) fn go_on(
+    run: &Run,
+    data: &Path,
+    device: tch::Device,
+    stop: &dyn Fn() -> bool,
+) -> anyhow::Result<()> {
+    let (train_planes, valid) = load_splits(data, &run.config)?;
+    if DataFacts::of(&train_planes, &valid).fingerprint != run.data.fingerprint {
+        return Err(Fault::BadData(format!(
+            "{} holds other images, studies or labels than those {} was started with, so it cannot go on \
+             exactly; use the same data, or start a new run with --init-from",
+            data.display(),
+            run.dir.display()
+        ))
+        .into());
+    }
+    run.commit()?;
+    let session = Session { run, train: &train_planes, valid: &valid, device, stop };
+    report(run, &train(&session, Start::Resume)?);
+    Ok(())
+}
+
+/// The best weights of a run, by name.
+pub(super) fn best_tensors(run: &Run) -> anyhow::Result<std::collections::HashMap<String, tch::Tensor>> {
+    // Checks that they are there and fit.
+    let _ = run.load_best(tch::Device::Cpu)?;
+    let path = run.best_path();
+    let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let (tensors, _) = read_tensors(&bytes).map_err(|error| Fault::BadData(error.to_string()))?;
+    Ok(tensors)
+}
+
+/// Both splits, preprocessed.
+pub(super) fn load_splits(data: &Path, config: &Config) -> anyhow::Result<(Planes, Planes)> {
+    let index = Index::scan(data)?;
+    let load = |split: Split| -> anyhow::Result<Planes> {
+        let planes = Planes::load(index.split(split), &config.spec())
+            .with_context(|| format!("loading the {split} split of {}", data.display()))?;
+        for (path, reason) in &planes.unreadable {
+            log::warn!("left out {path}: {reason}");
+        }
+        log::info!("{split}: {} images of {} studies", planes.len(), planes.studies.len());
+        Ok(planes)
+    };
+    Ok((load(Split::Train)?, load(Split::Valid)?))
+}
+
+/// A question that says yes once the process was told to stop. A second signal ends it at once.
+pub(super) fn stop_on_signals() -> anyhow::Result<impl Fn() -> bool> {
+    let told = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&told))
+            .and_then(|_| flag::register(signal, Arc::clone(&told)))
+            .context("watching for signals")?;
+    }
+    Ok(move || told.load(Ordering::Relaxed))
+}
+
+/// Says how training ended.
+pub(super) fn report(run: &Run, outcome: &Outcome) {
+    let dir = run.dir.display();
+    match outcome {
+        Outcome::Stopped(state) => println!(
+            "stopped after step {} in epoch {} of {}; the same command with --resume goes on from there",
+            state.step,
+            state.epoch + 1,
+            run.config.epochs
+        ),
+        Outcome::Finished(state) => println!(
+            "trained {} epochs; lowest validation loss {:.4} in epoch {}; weights in {dir}/best.safetensors",
+            state.epoch,
+            state.best_loss.unwrap_or(f64::NAN),
+            state.best_epoch.unwrap_or(0)
+        ),
+    }
+}
+
+/// Reads settings from a TOML file.
+pub(super) fn read_config(path: &Path) -> anyhow::Result<Config> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(toml::from_str(&text).map_err(|error| Fault::BadData(format!("{}: {error}", path.display())))?)
+}
+
+/// Refuses to go on with other settings than a run was started with; only the epochs may grow.
+fn same_settings(saved: &Config, asked: &Config) -> Result<(), Fault> {
+    if asked.epochs < saved.epochs {
+        return Err(Fault::BadData(format!(
+            "the run was started for {} epochs; --resume can raise that, not lower it to {}",
+            saved.epochs, asked.epochs
+        )));
+    }
+    if (Config { epochs: saved.epochs, ..asked.clone() }) == *saved {
+        return Ok(());
+    }
+    Err(Fault::BadData(
+        "--resume goes on with the settings in the run's train.toml, and other ones were asked for: leave the \
+         options and --config out, or start a new run with --init-from"
+            .to_owned(),
+    ))
 }
