@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use contract::result::{Delivery, Presence, StationStatus};
+use contract::result::{Delivery, Presence};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, PubAckReason};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
-use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
+use super::Condition;
 use super::outage::Say;
+use super::payload::{self, json, packet_bytes, status};
+use super::refusal::{Verdict, refuse};
 use super::session::{self, Link, Loss, Memory};
 use super::window::{Message, Window};
-use super::{Condition, payload};
 use crate::store::OutboxRow;
 use crate::transition;
 
@@ -400,67 +401,6 @@ impl Connection {
             log::error!("cannot record a refusal: {error}");
         }
     }
-}
-
-/// Counts a permanent refusal; the store sets the row aside after several.
-fn refuse(seq: u64, why: &str, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
-    let dead = link.store.failed(seq, why)?;
-    link.broker.change(|state| state.results_refused += 1);
-    if dead {
-        memory.refusals.remove(seq);
-        log::error!(seq; "a result is set aside, the broker refuses it for good ({why}); see the outbox");
-    } else {
-        let rest = memory.refusals.add(seq, Instant::now());
-        log::warn!(seq, rest_ms = rest.as_millis() as u64; "the broker refused a result ({why}); trying again");
-    }
-    Ok(())
-}
-
-/// What an acknowledgement's reason means for its message.
-enum Verdict {
-    Accepted,
-    /// It will be refused again until somebody changes something.
-    Permanent(&'static str),
-    /// The broker may take it later.
-    Temporary(&'static str),
-}
-
-impl Verdict {
-    fn of(reason: PubAckReason) -> Self {
-        match reason {
-            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Self::Accepted,
-            PubAckReason::NotAuthorized => Self::Permanent("not authorised"),
-            PubAckReason::TopicNameInvalid => Self::Permanent("topic name invalid"),
-            PubAckReason::PayloadFormatInvalid => Self::Permanent("payload format invalid"),
-            PubAckReason::ImplementationSpecificError => Self::Permanent("implementation specific error"),
-            PubAckReason::QuotaExceeded => Self::Temporary("quota exceeded"),
-            PubAckReason::PacketIdentifierInUse => Self::Temporary("packet identifier in use"),
-            PubAckReason::UnspecifiedError => Self::Temporary("unspecified error"),
-        }
-    }
-}
-
-fn status(link: &Link, presence: Presence, reason: &str) -> Vec<u8> {
-    json(&StationStatus {
-        station: link.station.clone(),
-        status: presence,
-        reason: reason.to_owned(),
-        at: Some(link.store.now()),
-    })
-}
-
-/// The payload of one of the contract's types. They are plain data with string keys, which always serialise.
-pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
-
-/// Upper bound of a QoS 1 PUBLISH packet's size without properties.
-fn packet_bytes(topic: &str, payload: &str) -> usize {
-    const HEADER_MAX: usize = 5;
-    const TOPIC_LENGTH: usize = 2;
-    const PACKET_ID: usize = 2;
-    const PROPERTIES_LENGTH: usize = 1;
-    HEADER_MAX + TOPIC_LENGTH + topic.len() + PACKET_ID + PROPERTIES_LENGTH + payload.len()
 }
 
 async fn stop_asked(stop: &mut tokio::sync::watch::Receiver<Option<Instant>>) -> Instant {

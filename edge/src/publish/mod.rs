@@ -31,6 +31,7 @@ pub mod config;
 mod connection;
 mod outage;
 mod payload;
+mod refusal;
 mod session;
 mod tls;
 pub mod watch;

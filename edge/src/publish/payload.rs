@@ -1,6 +1,9 @@
-//! A result's payload: what the store holds, with the delivery fields in front.
+//! Payloads. A result's is what the store holds, with the delivery fields in front.
 
-use contract::result::Delivery;
+use contract::result::{Delivery, Presence, StationStatus};
+use serde::Serialize;
+
+use super::session::Link;
 
 /// Why a row cannot become a payload.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +22,29 @@ pub(super) fn with_delivery(stored: &str, delivery: &Delivery) -> Result<String,
     let rest = stored.trim().strip_prefix('{').ok_or(PayloadError::NotAnObject)?;
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
     Ok(format!("{head}{comma}{rest}"))
+}
+
+pub(super) fn status(link: &Link, presence: Presence, reason: &str) -> Vec<u8> {
+    json(&StationStatus {
+        station: link.station.clone(),
+        status: presence,
+        reason: reason.to_owned(),
+        at: Some(link.store.now()),
+    })
+}
+
+/// The payload of one of the contract's types. They are plain data with string keys, which always serialise.
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Upper bound of a QoS 1 PUBLISH packet's size without properties.
+pub(super) fn packet_bytes(topic: &str, payload: &str) -> usize {
+    const HEADER_MAX: usize = 5;
+    const TOPIC_LENGTH: usize = 2;
+    const PACKET_ID: usize = 2;
+    const PROPERTIES_LENGTH: usize = 1;
+    HEADER_MAX + TOPIC_LENGTH + topic.len() + PACKET_ID + PROPERTIES_LENGTH + payload.len()
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use tokio::sync::{Notify, watch as signal};
 use super::backoff::Backoff;
 use super::connection::{self, Ended};
 use super::outage::{Outage, Say};
-use super::window::Refusals;
-use super::{Broker, Facts, MqttConfig, SetupError, tls};
+use super::refusal::Refusals;
+use super::{Broker, Facts, MqttConfig, SetupError, payload, tls};
 use crate::store::{Store, StoreError};
 
 const CONNECT_TIMEOUT_S: u64 = 10;
@@ -189,7 +189,7 @@ fn will(link: &Link) -> Vec<u8> {
         reason: "connection_lost".to_owned(),
         at: None,
     };
-    connection::json(&status)
+    payload::json(&status)
 }
 
 fn password(config: &MqttConfig) -> Result<String, SetupError> {

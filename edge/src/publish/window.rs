@@ -1,13 +1,10 @@
-//! The messages of one connection that are with the client or the broker and not yet acknowledged, and the
-//! rows the broker has refused.
+//! The messages of one connection that are with the client or the broker and not yet acknowledged.
 //!
 //! rumqttc does not say which packet id a publish got. But there is one publisher and requests are sent in the
 //! order they were made, so the oldest message without an id belongs to the next `Outgoing::Publish(pkid)`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
-
-use super::backoff::doubled;
 
 /// What was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,63 +81,6 @@ impl Window {
     }
 }
 
-/// Rows the broker has refused, and when each may be tried again. The others flow past them.
-#[derive(Debug)]
-pub(super) struct Refusals {
-    first_wait: Duration,
-    longest_wait: Duration,
-    rows: BTreeMap<u64, Refusal>,
-}
-
-#[derive(Debug)]
-struct Refusal {
-    times: u32,
-    /// `None` while it is being tried again.
-    due: Option<Instant>,
-}
-
-impl Refusals {
-    pub(super) fn new(first_wait: Duration, longest_wait: Duration) -> Self {
-        Self { first_wait, longest_wait, rows: BTreeMap::new() }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    pub(super) fn contains(&self, seq: u64) -> bool {
-        self.rows.contains_key(&seq)
-    }
-
-    /// The broker has refused a row; returns how long it rests.
-    pub(super) fn add(&mut self, seq: u64, now: Instant) -> Duration {
-        let row = self.rows.entry(seq).or_insert(Refusal { times: 0, due: None });
-        let wait = doubled(self.first_wait, row.times.saturating_mul(2), self.longest_wait);
-        row.times = row.times.saturating_add(1);
-        row.due = Some(now + wait);
-        wait
-    }
-
-    /// The row is acknowledged or set aside for good.
-    pub(super) fn remove(&mut self, seq: u64) {
-        self.rows.remove(&seq);
-    }
-
-    /// The oldest row that may be tried again; it is then under way.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<u64> {
-        let (seq, row) = self.rows.iter_mut().find(|(_, row)| row.due.is_some_and(|due| due <= now))?;
-        row.due = None;
-        Some(*seq)
-    }
-
-    /// The connection is gone: what was under way must be tried again.
-    pub(super) fn connection_lost(&mut self, now: Instant) {
-        for row in self.rows.values_mut() {
-            row.due.get_or_insert(now);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,23 +116,5 @@ mod tests {
         assert_eq!(window.oldest_wait(later), Duration::from_secs(9));
         window.acknowledged(1);
         assert_eq!(window.oldest_wait(later), Duration::from_secs(4));
-    }
-
-    #[test]
-    fn refused_rows_rest_longer_each_time_and_return_after_a_lost_connection() {
-        let now = Instant::now();
-        let second = Duration::from_secs(1);
-        let mut refusals = Refusals::new(second, 10 * second);
-        assert_eq!(refusals.add(4, now), second);
-        assert_eq!(refusals.take_due(now), None);
-        assert_eq!(refusals.take_due(now + second), Some(4));
-        assert_eq!(refusals.take_due(now + second), None, "it is under way");
-        assert_eq!(refusals.add(4, now), 4 * second);
-        assert_eq!(refusals.add(4, now), 10 * second);
-        assert_eq!(refusals.take_due(now + 10 * second), Some(4));
-        refusals.connection_lost(now);
-        assert_eq!(refusals.take_due(now), Some(4));
-        refusals.remove(4);
-        assert!(refusals.is_empty());
     }
 }
