@@ -1,6 +1,6 @@
 //! `[mqtt]` of the station's configuration.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,7 +95,21 @@ impl MqttConfig {
                 self.host
             ));
         }
+        if self.ca_file.is_some() && self.host.parse::<Ipv6Addr>().is_ok() {
+            return Err(format!(
+                "mqtt.host is `{}`, an IPv6 address; with mqtt.ca_file give the name in the broker's certificate",
+                self.host
+            ));
+        }
         Ok(())
+    }
+
+    /// The host as it stands before `:port`.
+    pub(super) fn address(&self) -> String {
+        match self.host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => self.host.clone(),
+        }
     }
 
     pub(super) fn puback_timeout(&self) -> Duration {
@@ -142,6 +156,15 @@ mod tests {
             let encrypted = MqttConfig { ca_file: Some("ca.pem".into()), ..at(host) };
             assert_eq!(encrypted.check(), Ok(()), "{host}");
         }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_bracketed_and_needs_a_name_for_tls() {
+        let plain = MqttConfig { host: "::1".to_owned(), ..MqttConfig::default() };
+        assert_eq!(plain.address(), "[::1]");
+        assert_eq!(MqttConfig::default().address(), "127.0.0.1");
+        let encrypted = MqttConfig { ca_file: Some("ca.pem".into()), ..plain };
+        assert!(encrypted.check().unwrap_err().contains("IPv6"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::store::OutboxRow;
 use crate::transition;
 
 /// How often deadlines, rests, health and condition are looked at, and the outbox without a wake-up.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Status, birth, health, latest and the farewell may be under way beside a full window of rows.
 const CONTROL_MESSAGES_MAX: usize = 8;
 
@@ -356,6 +356,7 @@ impl Connection {
     }
 
     fn tick(&mut self, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        link.facts.alive();
         if !self.accepted {
             return Ok(());
         }

@@ -50,6 +50,8 @@ pub trait Facts: Send + Sync + 'static {
     fn health(&self) -> StationHealth;
     /// Whether it serves, and the reason in a word.
     fn condition(&self) -> Condition;
+    /// Told about once a second while the session gets on with its work, connected or waiting to be.
+    fn alive(&self) {}
 }
 
 /// `online` or `degraded`, and why.

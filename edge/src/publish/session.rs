@@ -128,9 +128,22 @@ pub(super) async fn run(mut link: Link) {
         report(&link, &mut memory, &loss);
 
         tokio::select! {
-            () = tokio::time::sleep(backoff.next()) => {}
+            () = rest(backoff.next(), &*link.facts) => {}
             _ = link.stop.wait_for(Option::is_some) => return,
         }
+    }
+}
+
+/// Sleeps, and shows signs of life meanwhile.
+async fn rest(wait: Duration, facts: &dyn Facts) {
+    let until = tokio::time::Instant::now() + wait;
+    loop {
+        facts.alive();
+        let now = tokio::time::Instant::now();
+        if now >= until {
+            return;
+        }
+        tokio::time::sleep_until(until.min(now + connection::TICK)).await;
     }
 }
 
@@ -140,13 +153,13 @@ fn report(link: &Link, memory: &mut Memory, loss: &Loss) {
     match memory.outage.failed(&reason, Instant::now()) {
         Say::Lost => log::warn!(
             host = host.as_str(), port;
-            "no connection to the broker: {reason}; results wait in the outbox, trying again"
+            "results cannot be sent: {reason}; they wait in the outbox, trying again"
         ),
         Say::Still { attempts, away } => log::warn!(
             host = host.as_str(), port, attempts, away_s = away.as_secs();
-            "still no connection to the broker: {reason}; results wait in the outbox"
+            "results still cannot be sent: {reason}; they wait in the outbox"
         ),
-        Say::Nothing | Say::Back { .. } => log::debug!("no connection to the broker: {reason}"),
+        Say::Nothing | Say::Back { .. } => log::debug!("results cannot be sent: {reason}"),
     }
     let now = link.store.now();
     link.broker.change(|state| {
@@ -163,7 +176,7 @@ pub(super) fn options(link: &Link) -> Result<MqttOptions, SetupError> {
     let config = &link.config;
     // A new session each time: what was not acknowledged is sent again from the outbox, and the broker
     // publishes the will as soon as the connection is lost.
-    let mut options = MqttOptions::new(format!("ulna-{}", link.station), &config.host, config.port);
+    let mut options = MqttOptions::new(format!("ulna-{}", link.station), config.address(), config.port);
     options
         .set_clean_start(true)
         .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s)))
