@@ -1,1 +1,205 @@
-//! placeholder
+//! Acceptance: the one door through which an image enters the station, whatever its source.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use contract::radiograph::RejectReason;
+use contract::result::Rejection;
+use contract::study::StudyType;
+
+use crate::config::Config;
+use crate::health::{Health, Trouble};
+use crate::store::{Accepted, Grouping, NewImage, Origin, SourceFacts, StageError, Store, StoreError};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Takes images into the store. Clones share it.
+#[derive(Clone)]
+pub struct Intake {
+    store: Store,
+    health: Arc<Health>,
+    grouping: Grouping,
+    file_max_bytes: u64,
+    disk_free_min_bytes: u64,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Why an image was not accepted. It stays where it is, but for [`AcceptError::Store`] nothing was tried.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// Too little free space.
+    #[error(
+        "the disk has only {free_mib} MiB left, less than disk_free_min_mib = {min_mib}; no image is accepted \
+         until there is space again"
+    )]
+    DiskFull {
+        /// Free space in MiB.
+        free_mib: u64,
+        /// The limit in MiB.
+        min_mib: u64,
+    },
+    /// Somebody still writes it.
+    #[error("the image is still being written")]
+    Changing,
+    /// It cannot be read at its source.
+    #[error("the image cannot be read at its source: {0}")]
+    Unreadable(io::Error),
+    /// It was accepted, but cannot be removed at its source.
+    #[error(
+        "an accepted image cannot be removed from its source: {0}; give the service write access to the folder"
+    )]
+    NotRemoved(io::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<StageError> for AcceptError {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Read(error) => Self::Unreadable(error),
+            StageError::Changed => Self::Changing,
+            StageError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Intake {
+    /// `wake` is called after each acceptance.
+    pub fn new(
+        config: &Config,
+        store: Store,
+        health: Arc<Health>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let grouping = Grouping {
+            views_max: config.study.views_max,
+            reopen_max_ms: i64::from(config.study.reopen_max_h) * HOUR_MS,
+        };
+        let file_max_bytes = config.image.file_max_mib << 20;
+        let disk_free_min_bytes = config.limits.disk_free_min_mib << 20;
+        Self { store, health, grouping, file_max_bytes, disk_free_min_bytes, wake }
+    }
+
+    /// Where accepted images lie.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Largest image that is read, in bytes.
+    pub fn file_max_bytes(&self) -> u64 {
+        self.file_max_bytes
+    }
+
+    /// Accepts a file and removes it from its source; `name` is its path relative to the source. A file larger
+    /// than allowed becomes a rejected view of its study, unread.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]. The file is then still there, or will be recognised when it comes again.
+    pub fn accept_file(&self, origin: &Origin, path: &Path, name: &str) -> Result<Accepted, AcceptError> {
+        crate::transition("accept.begin");
+        self.check_space()?;
+        let mut file = File::open(path).map_err(AcceptError::Unreadable)?;
+        let metadata = file.metadata().map_err(AcceptError::Unreadable)?;
+        let facts = SourceFacts {
+            path: name.to_owned(),
+            size_bytes: metadata.len(),
+            modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        };
+        let image = NewImage {
+            origin,
+            source_name: name.rsplit('/').next().unwrap_or(name),
+            extension: &extension(path),
+            grouping: self.grouping,
+        };
+        let accepted = if facts.size_bytes > self.file_max_bytes {
+            let rejection = too_large(facts.size_bytes, self.file_max_bytes);
+            let accepted = self.store.accept_too_large(&facts, path, &image, rejection)?;
+            self.accepted(&accepted);
+            accepted
+        } else {
+            let staged = self.store.stage(&facts, &mut file)?;
+            let accepted = self.store.accept(staged, &image)?;
+            self.accepted(&accepted);
+            fs::remove_file(path).map_err(AcceptError::NotRemoved)?;
+            accepted
+        };
+        crate::transition("accept.spool_removed");
+        Ok(accepted)
+    }
+
+    /// Accepts an image that has no file, such as a captured frame, as a study of its own.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]. Nothing was then kept.
+    pub fn accept_frame(
+        &self,
+        source: &str,
+        study_type: StudyType,
+        png: &[u8],
+    ) -> Result<Accepted, AcceptError> {
+        crate::transition("accept.begin");
+        self.check_space()?;
+        let modified_ms = self.store.now().as_millisecond();
+        let facts = SourceFacts {
+            path: source.to_owned(),
+            size_bytes: png.len() as u64,
+            modified_ns: i128::from(modified_ms) * 1_000_000,
+        };
+        let origin =
+            Origin { name: format!("{source}/{study_type}"), study_type: Some(study_type), single: true };
+        let image =
+            NewImage { origin: &origin, source_name: source, extension: "png", grouping: self.grouping };
+        let staged = self.store.stage(&facts, &mut &*png)?;
+        let accepted = self.store.accept(staged, &image)?;
+        self.accepted(&accepted);
+        Ok(accepted)
+    }
+
+    fn accepted(&self, accepted: &Accepted) {
+        let Accepted { image_id, study_number, again } = accepted;
+        if *again {
+            log::info!(
+                "image {image_id} of study {study_number} had been accepted before; its source is removed"
+            );
+        } else {
+            log::info!("image {image_id} accepted for study {study_number}");
+        }
+        (self.wake)();
+    }
+
+    fn check_space(&self) -> Result<(), AcceptError> {
+        let free_bytes = self.store.disk_free_bytes()?;
+        let full = free_bytes < self.disk_free_min_bytes;
+        self.health.set(Trouble::DiskFull, full);
+        if full {
+            let (free_mib, min_mib) = (free_bytes >> 20, self.disk_free_min_bytes >> 20);
+            return Err(AcceptError::DiskFull { free_mib, min_mib });
+        }
+        Ok(())
+    }
+}
+
+fn too_large(size_bytes: u64, max_bytes: u64) -> Rejection {
+    Rejection {
+        reason: RejectReason::TooLarge,
+        detail: format!(
+            "the file has {} MiB, more than the {} MiB allowed by image.file_max_mib; export the radiograph alone, \
+             uncompressed series and videos are not radiographs",
+            size_bytes.div_ceil(1 << 20),
+            max_bytes >> 20
+        ),
+    }
+}
+
+/// A short, harmless extension for the file's name under `rejected/`.
+fn extension(path: &Path) -> String {
+    let extension =
+        path.extension().map(|text| text.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let plain = (1..=8).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
+    // `tmp` is what the store calls files that are not whole.
+    if plain && extension != "tmp" { extension } else { "bin".to_owned() }
+}

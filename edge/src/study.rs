@@ -1,4 +1,13 @@
-//! When a study is closed.
+//! When a study is closed: a pure state machine. It reads no clock and touches nothing; time, what the store
+//! holds and what the source still holds come in as events.
+//!
+//! A study is closed when every image of it is scored and one of these holds: one image is the whole study; it has as
+//! many views as a study may have; or it was left alone for `idle_close_s` and a scan of the source that began
+//! after that time found no file of it. So no study closes before the source was scanned, and a station that
+//! comes back after a crash first takes what still lies there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -10,13 +19,16 @@ use crate::config::within;
 pub struct StudyConfig {
     /// Seconds without a new image after which a study is closed.
     pub idle_close_s: u64,
-    /// Most views of one study; it is closed when it has them, and a further image reopens it.
+    /// Most views of one study. It is closed when it has them; a further image starts another study.
     pub views_max: u32,
+    /// Hours after closing in which a late image still opens the study again. Later, the same folder name is
+    /// taken for another patient's.
+    pub reopen_max_h: u32,
 }
 
 impl Default for StudyConfig {
     fn default() -> Self {
-        Self { idle_close_s: 20, views_max: 32 }
+        Self { idle_close_s: 20, views_max: 32, reopen_max_h: 24 }
     }
 }
 
@@ -27,6 +39,280 @@ impl StudyConfig {
     /// Says which key is wrong and what it may be.
     pub fn check(&self) -> Result<(), String> {
         within("study.idle_close_s", self.idle_close_s, 1, 86_400)?;
-        within("study.views_max", u64::from(self.views_max), 1, 1000)
+        within("study.views_max", u64::from(self.views_max), 1, 1000)?;
+        within("study.reopen_max_h", u64::from(self.reopen_max_h), 0, 8760)
+    }
+}
+
+/// What happened. `Id` names a study.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<Id: Ord> {
+    /// The open studies as the store holds them now. One that is not among them is closed.
+    Open(Vec<Facts<Id>>),
+    /// A scan of the source, and the studies of which it still holds a file.
+    Scanned {
+        /// When the scan began.
+        began: Duration,
+        /// What it found.
+        held: BTreeSet<Id>,
+    },
+}
+
+/// An open study.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts<Id> {
+    /// Which one.
+    pub id: Id,
+    /// One image is the whole study.
+    pub single: bool,
+    /// Its images.
+    pub views: u32,
+    /// Those of them not yet scored.
+    pub waiting: u32,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<Id> {
+    /// Close the study. Asked again until the study is no longer open.
+    Close(Id),
+}
+
+/// The open studies of a station.
+#[derive(Debug)]
+pub struct Studies<Id: Ord> {
+    idle_close: Duration,
+    views_max: u32,
+    open: BTreeMap<Id, Study>,
+    scan: Option<(Duration, BTreeSet<Id>)>,
+}
+
+#[derive(Debug)]
+struct Study {
+    single: bool,
+    views: u32,
+    waiting: u32,
+    /// When its last image was seen; the service's start for one that was open before.
+    last_image: Duration,
+}
+
+impl<Id: Ord + Copy> Studies<Id> {
+    /// No study is open yet.
+    pub fn new(config: &StudyConfig) -> Self {
+        Self {
+            idle_close: Duration::from_secs(config.idle_close_s),
+            views_max: config.views_max,
+            open: BTreeMap::new(),
+            scan: None,
+        }
+    }
+
+    /// Takes in what happened; `now` is boot time and never goes back.
+    pub fn on(&mut self, event: Event<Id>, now: Duration) -> Vec<Action<Id>> {
+        match event {
+            Event::Open(facts) => self.update(facts, now),
+            Event::Scanned { began, held } => self.scan = Some((began, held)),
+        }
+        self.open
+            .iter()
+            .filter(|(id, study)| self.complete(id, study))
+            .map(|(id, _)| Action::Close(*id))
+            .collect()
+    }
+
+    fn update(&mut self, facts: Vec<Facts<Id>>, now: Duration) {
+        let mut before = std::mem::take(&mut self.open);
+        for Facts { id, single, views, waiting } in facts {
+            let last_image = match before.remove(&id) {
+                Some(study) if study.views == views => study.last_image,
+                _ => now,
+            };
+            self.open.insert(id, Study { single, views, waiting, last_image });
+        }
+    }
+
+    fn complete(&self, id: &Id, study: &Study) -> bool {
+        let left_alone = self.scan.as_ref().is_some_and(|(began, held)| {
+            *began >= study.last_image.saturating_add(self.idle_close) && !held.contains(id)
+        });
+        study.waiting == 0 && (study.single || study.views >= self.views_max || left_alone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: StudyConfig = StudyConfig { idle_close_s: 20, views_max: 4, reopen_max_h: 24 };
+
+    fn at(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    fn facts(id: u8, views: u32, waiting: u32) -> Facts<u8> {
+        Facts { id, single: false, views, waiting }
+    }
+
+    fn scanned(began_s: u64, held: &[u8]) -> Event<u8> {
+        Event::Scanned { began: at(began_s), held: held.iter().copied().collect() }
+    }
+
+    #[test]
+    fn a_study_left_alone_closes_with_the_first_scan_after_that() {
+        let mut studies = Studies::new(&CONFIG);
+        assert_eq!(studies.on(Event::Open(vec![facts(1, 2, 0)]), at(100)), []);
+        assert_eq!(studies.on(scanned(119, &[]), at(121)), [], "this scan began too early to know");
+        assert_eq!(studies.on(scanned(120, &[]), at(121)), [Action::Close(1)]);
+    }
+
+    #[test]
+    fn a_held_file_or_a_waiting_image_keeps_a_study_open() {
+        let mut studies = Studies::new(&CONFIG);
+        studies.on(Event::Open(vec![facts(1, 1, 0), facts(2, 1, 1)]), at(0));
+        assert_eq!(studies.on(scanned(50, &[1]), at(50)), []);
+        assert_eq!(studies.on(Event::Open(vec![facts(1, 1, 0), facts(2, 1, 0)]), at(51)), [Action::Close(2)]);
+        assert_eq!(studies.on(scanned(52, &[]), at(52)), [Action::Close(1), Action::Close(2)]);
+    }
+
+    #[test]
+    fn a_new_image_starts_the_wait_again() {
+        let mut studies = Studies::new(&CONFIG);
+        studies.on(Event::Open(vec![facts(1, 1, 0)]), at(0));
+        studies.on(Event::Open(vec![facts(1, 2, 0)]), at(19));
+        assert_eq!(studies.on(scanned(38, &[]), at(38)), []);
+        assert_eq!(studies.on(scanned(39, &[]), at(39)), [Action::Close(1)]);
+    }
+
+    #[test]
+    fn a_single_or_full_study_closes_as_soon_as_it_is_scored() {
+        let mut studies = Studies::new(&CONFIG);
+        let single = |waiting| Facts { id: 1, single: true, views: 1, waiting };
+        assert_eq!(studies.on(Event::Open(vec![single(1), facts(2, 4, 1)]), at(0)), []);
+        assert_eq!(
+            studies.on(Event::Open(vec![single(0), facts(2, 4, 0)]), at(1)),
+            [Action::Close(1), Action::Close(2)]
+        );
+        assert_eq!(studies.on(Event::Open(vec![]), at(2)), []);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Accept(u8),
+        Score(u8),
+        Put(u8),
+        Scan,
+        Wait(u64),
+        Restart,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (0u8..3).prop_map(Step::Accept),
+            3 => (0u8..3).prop_map(Step::Score),
+            1 => (0u8..3).prop_map(Step::Put),
+            3 => Just(Step::Scan),
+            3 => (1u64..15).prop_map(Step::Wait),
+            1 => Just(Step::Restart),
+        ];
+        proptest::collection::vec(step, 1..120)
+    }
+
+    /// A station reduced to counters: files in the spool, images waiting and scored per study, when the last image came.
+    #[derive(Default)]
+    struct World {
+        spool: BTreeMap<u8, u32>,
+        waiting: BTreeMap<u8, u32>,
+        scored: BTreeMap<u8, u32>,
+        last_image_s: BTreeMap<u8, u64>,
+    }
+
+    impl World {
+        fn open(&self) -> Vec<Facts<u8>> {
+            let count = |of: &BTreeMap<u8, u32>, id| of.get(id).copied().unwrap_or(0);
+            self.last_image_s
+                .keys()
+                .map(|id| {
+                    let waiting = count(&self.waiting, id);
+                    facts(*id, waiting + count(&self.scored, id), waiting)
+                })
+                .collect()
+        }
+
+        fn step(&mut self, step: &Step, now_s: u64) {
+            match step {
+                Step::Accept(id) => {
+                    self.spool.entry(*id).and_modify(|files| *files = files.saturating_sub(1));
+                    *self.waiting.entry(*id).or_default() += 1;
+                    self.last_image_s.insert(*id, now_s);
+                }
+                Step::Score(id) => {
+                    if let Some(waiting) = self.waiting.get_mut(id).filter(|waiting| **waiting > 0) {
+                        *waiting -= 1;
+                        *self.scored.entry(*id).or_default() += 1;
+                    }
+                }
+                Step::Put(id) => *self.spool.entry(*id).or_default() += 1,
+                Step::Scan | Step::Wait(_) | Step::Restart => {}
+            }
+        }
+
+        fn held(&self) -> BTreeSet<u8> {
+            self.spool.iter().filter(|(_, files)| **files > 0).map(|(id, _)| *id).collect()
+        }
+
+        fn close(&mut self, id: u8) {
+            self.last_image_s.remove(&id);
+            self.scored.remove(&id);
+            self.waiting.remove(&id);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_closes_too_early_and_everything_closes_in_the_end(steps in steps()) {
+            let mut world = World::default();
+            let mut studies = Studies::new(&CONFIG);
+            let mut now_s = 1000;
+            // The oldest scan that the machine may still go by, and what it saw.
+            let mut scan: Option<(u64, BTreeSet<u8>)> = None;
+            let mut started_s = now_s;
+            for step in &steps {
+                world.step(step, now_s);
+                if let Step::Wait(s) = step {
+                    now_s += s;
+                }
+                if matches!(step, Step::Restart) {
+                    (studies, scan, started_s) = (Studies::new(&CONFIG), None, now_s);
+                }
+                let mut actions = studies.on(Event::Open(world.open()), at(now_s));
+                if matches!(step, Step::Scan) {
+                    scan = Some((now_s, world.held()));
+                    actions = studies.on(Event::Scanned { began: at(now_s), held: world.held() }, at(now_s));
+                }
+                for Action::Close(id) in actions {
+                    let open = world.open();
+                    let study = open.iter().find(|study| study.id == id).expect("only open studies are closed");
+                    prop_assert_eq!(study.waiting, 0);
+                    if study.views < CONFIG.views_max {
+                        let (began_s, held) = scan.as_ref().expect("no study closes before a scan");
+                        prop_assert!(*began_s >= world.last_image_s[&id].max(started_s) + CONFIG.idle_close_s);
+                        prop_assert!(!held.contains(&id));
+                    }
+                    world.close(id);
+                }
+            }
+            // Left alone, with everything scored and the spool empty, every study closes at the next scan.
+            for id in 0..3 {
+                while world.waiting.get(&id).is_some_and(|waiting| *waiting > 0) {
+                    world.step(&Step::Score(id), now_s);
+                }
+            }
+            studies.on(Event::Open(world.open()), at(now_s));
+            let later_s = now_s + CONFIG.idle_close_s;
+            let closed = studies.on(Event::Scanned { began: at(later_s), held: BTreeSet::new() }, at(later_s));
+            prop_assert_eq!(closed.len(), world.open().len());
+        }
     }
 }

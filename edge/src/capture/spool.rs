@@ -1,11 +1,55 @@
 //! The watched folder.
+//!
+//! ```text
+//! <dir>/<TYPE>/<study>/<file>   a study per folder (deeper folders belong to it)
+//! <dir>/<TYPE>/<file>           a study of one view
+//! <dir>/<file>                  DICOM: grouped by study and body part; others: a study of one view of the
+//!                               configured type
+//! ```
+//!
+//! A file is taken when its size and time have not changed for `settle_ms`, or when it was renamed into place and is
+//! older than that. Names that start with a dot or end in `.tmp` or `.part` are still being written. inotify is
+//! a hint that shortens the wait; what counts is the scan. Links are not followed.
+//!
+//! A file that cannot be read or removed is said once, by number and place, never by name, and looked at again when it
+//! changes or a minute later; it does not keep its study open.
 
-use std::path::PathBuf;
+mod layout;
+mod scan;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::radiograph::dicom_facts;
 use contract::study::StudyType;
+use crossbeam_channel::{Receiver, bounded};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde::Deserialize;
 
+use self::layout::{Place, ROOT_PREFIX};
+use self::scan::Found;
+use super::{Report, Source};
 use crate::config::within;
+use crate::health::{Health, Trouble};
+use crate::intake::{AcceptError, Intake};
+use crate::store::Origin;
+
+/// Files accepted in one look; then the others are reported as held, and looked at again at once.
+const ACCEPTS_PER_POLL_MAX: usize = 32;
+/// A file without content is probably about to get some.
+const EMPTY_SETTLE: Duration = Duration::from_secs(5);
+/// How long a file still being written keeps its study open after it last changed.
+const UNFINISHED_HOLD: Duration = Duration::from_secs(60);
+/// When a file that could not be taken is tried again although it did not change.
+const TROUBLED_RETRY: Duration = Duration::from_secs(60);
+/// How long a folder must have been empty before it goes.
+const EMPTY_FOLDER_AGE: Duration = Duration::from_secs(10);
+/// How long a stage may be busy with one file or one scan.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// `[spool]`: a folder that is watched for images.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -42,3 +86,288 @@ impl SpoolConfig {
         within("spool.settle_ms", self.settle_ms, 0, 600_000)
     }
 }
+
+/// The watched folder as a source.
+pub struct Spool {
+    config: SpoolConfig,
+    intake: Intake,
+    health: Arc<Health>,
+    seen: HashMap<PathBuf, Seen>,
+    empty_since: HashMap<PathBuf, Duration>,
+    /// What was last warned of, so that it is not said at every scan.
+    said: BTreeMap<Trouble, String>,
+    hint: Receiver<()>,
+    // Ends the watch when dropped; `None` where inotify is not to be had.
+    _watcher: Option<RecommendedWatcher>,
+}
+
+/// A file as the last scan found it.
+struct Seen {
+    size_bytes: u64,
+    modified_ns: i128,
+    /// Since when it has been so, boot time.
+    since: Duration,
+    /// Could not be taken; not to be tried before.
+    troubled_until: Option<(Duration, &'static str)>,
+    origin: Option<Origin>,
+}
+
+impl Spool {
+    /// A folder that is not there is made; one that cannot be read is said and tried again.
+    pub fn new(config: SpoolConfig, intake: Intake, health: Arc<Health>) -> Self {
+        let (sender, hint) = bounded(1);
+        if let Err(error) = fs::create_dir_all(&config.dir) {
+            log::warn!("the spool folder {} cannot be made: {error}", config.dir.display());
+        }
+        // A full channel already says that something changed.
+        let watcher = notify::recommended_watcher(move |_| {
+            let _ = sender.try_send(());
+        });
+        let watcher = watcher.and_then(|mut watcher| {
+            watcher.watch(&config.dir, RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        if let Err(error) = &watcher {
+            log::warn!(
+                "the spool folder cannot be watched ({error}); it is scanned every {} ms",
+                config.rescan_ms
+            );
+        }
+        Self {
+            config,
+            intake,
+            health,
+            seen: HashMap::new(),
+            empty_since: HashMap::new(),
+            said: BTreeMap::new(),
+            hint,
+            _watcher: watcher.ok(),
+        }
+    }
+
+    fn settle(&self) -> Duration {
+        Duration::from_millis(self.config.settle_ms)
+    }
+
+    /// Remembers a file; says since when it has been as it is.
+    fn observe(&mut self, found: &Found, now: Duration) -> &mut Seen {
+        let fresh = || Seen {
+            size_bytes: found.size_bytes,
+            modified_ns: found.modified_ns,
+            since: now,
+            troubled_until: None,
+            origin: None,
+        };
+        let seen = self.seen.entry(found.relative.clone()).or_insert_with(fresh);
+        if (seen.size_bytes, seen.modified_ns) != (found.size_bytes, found.modified_ns) {
+            *seen = fresh();
+        }
+        seen
+    }
+
+    /// Sorts what a scan found into files to take now and origins that are held.
+    fn sort(&mut self, files: &[Found], now: Duration, report: &mut Report) -> Vec<(Found, Origin)> {
+        let settle = self.settle();
+        let mut ready = Vec::new();
+        for found in files {
+            let place = Place::of(&found.relative);
+            let seen = self.observe(found, now);
+            let (since, stable) = (seen.since, now.saturating_sub(seen.since));
+            if seen.troubled_until.is_some_and(|(until, _)| now < until) {
+                continue;
+            }
+            if found.unfinished {
+                if stable < UNFINISHED_HOLD {
+                    report.hold(&place);
+                }
+                continue;
+            }
+            let needed = if found.size_bytes == 0 { settle.max(EMPTY_SETTLE) } else { settle };
+            let settled =
+                stable >= needed || (found.size_bytes > 0 && found.age.is_some_and(|age| age >= settle));
+            if !settled {
+                report.hold(&place);
+                report.next = report.next.min((since + needed).saturating_sub(now));
+                continue;
+            }
+            match self.origin(found, &place) {
+                Some(origin) => ready.push((found.clone(), origin)),
+                None => report.hold(&place),
+            }
+        }
+        ready
+    }
+
+    /// The study a settled file belongs to. Files of the folder itself are opened for it.
+    fn origin(&mut self, found: &Found, place: &Place) -> Option<Origin> {
+        if let Place::In(origin) = place {
+            return Some(origin.clone());
+        }
+        if let Some(origin) = self.seen.get(&found.relative).and_then(|seen| seen.origin.clone()) {
+            return Some(origin);
+        }
+        let path = self.config.dir.join(&found.relative);
+        let mut bytes = Vec::new();
+        let read = File::open(&path)
+            .and_then(|file| file.take(self.intake.file_max_bytes()).read_to_end(&mut bytes));
+        // A file that cannot be read is a study of its own; the intake then says what is wrong with it.
+        let facts = read.ok().and_then(|_| dicom_facts(&bytes));
+        let origin =
+            layout::root_origin(&found.name(), facts.as_ref(), self.config.default_study_type.as_ref());
+        self.seen.get_mut(&found.relative)?.origin = Some(origin.clone());
+        Some(origin)
+    }
+
+    /// Hands files over, in the order of their names. What was not reached is held.
+    fn take(&mut self, ready: Vec<(Found, Origin)>, now: Duration, report: &mut Report) {
+        let mut stopped = false;
+        for (index, (found, origin)) in ready.into_iter().enumerate() {
+            if stopped || index >= ACCEPTS_PER_POLL_MAX {
+                report.held.insert(origin.name);
+                report.next = if stopped { report.next } else { Duration::ZERO };
+                continue;
+            }
+            self.health.beat("spool", SILENCE_MAX);
+            let path = self.config.dir.join(&found.relative);
+            match self.intake.accept_file(&origin, &path, &found.name()) {
+                Ok(_) => {
+                    self.seen.remove(&found.relative);
+                    self.said_no_more(Trouble::DiskFull);
+                    self.said_no_more(Trouble::StoreFailing);
+                }
+                Err(AcceptError::Changing) => {
+                    report.held.insert(origin.name);
+                    report.next = report.next.min(self.settle());
+                }
+                Err(AcceptError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error @ (AcceptError::Unreadable(_) | AcceptError::NotRemoved(_))) => {
+                    let what = if matches!(error, AcceptError::Unreadable(_)) { "read" } else { "removed" };
+                    if let Some(seen) = self.seen.get_mut(&found.relative) {
+                        seen.troubled_until = Some((now + TROUBLED_RETRY, what));
+                    }
+                    log::debug!("{error}");
+                }
+                Err(error) => {
+                    let trouble = match &error {
+                        AcceptError::DiskFull { .. } => Trouble::DiskFull,
+                        AcceptError::Store(error) if error.is_disk_full() => Trouble::DiskFull,
+                        _ => Trouble::StoreFailing,
+                    };
+                    self.say(trouble, trouble.word().to_owned(), &error.to_string());
+                    report.held.insert(origin.name);
+                    stopped = true;
+                }
+            }
+        }
+    }
+
+    /// Warns once; again only when `key` is another.
+    fn say(&mut self, trouble: Trouble, key: String, text: &str) {
+        self.health.set(trouble, true);
+        if self.said.get(&trouble) != Some(&key) {
+            log::warn!("{text}");
+            self.said.insert(trouble, key);
+        }
+    }
+
+    fn said_no_more(&mut self, trouble: Trouble) {
+        if self.said.remove(&trouble).is_some() {
+            self.health.set(trouble, false);
+            log::info!("no longer {}", trouble.word().replace('_', " "));
+        }
+    }
+
+    /// Warns of files that cannot be taken, by number and study type.
+    fn say_troubled(&mut self, now: Duration, strangers: usize) {
+        let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
+        for (path, seen) in &self.seen {
+            if let Some((_, what)) = seen.troubled_until.filter(|(until, _)| now < *until) {
+                *counts.entry((layout::study_type_folder(path), what)).or_default() += 1;
+            }
+        }
+        let mut parts: Vec<String> = counts
+            .into_iter()
+            .map(|((folder, what), count)| format!("{count} under {folder} cannot be {what}"))
+            .collect();
+        if strangers > 0 {
+            parts.push(format!("{strangers} lie in folders that are no study type such as XR_WRIST"));
+        }
+        if parts.is_empty() {
+            self.said_no_more(Trouble::FilesUnreadable);
+            return;
+        }
+        let text = format!(
+            "files in the spool are not taken: {}; check owner, permissions and folder names",
+            parts.join(", ")
+        );
+        self.say(Trouble::FilesUnreadable, text.clone(), &text);
+    }
+
+    /// Removes folders of closed studies that have been empty for a while.
+    fn remove_empty(&mut self, folders: &BTreeSet<PathBuf>, now: Duration) {
+        self.empty_since.retain(|folder, _| folders.contains(folder));
+        for folder in folders {
+            let since = *self.empty_since.entry(folder.clone()).or_insert(now);
+            let Place::In(origin) = Place::of(&folder.join("x")) else { continue };
+            if now.saturating_sub(since) < EMPTY_FOLDER_AGE || origin.single {
+                continue;
+            }
+            if matches!(self.intake.store().is_closed(&origin.name), Ok(true)) {
+                scan::remove_empty_tree(&self.config.dir.join(folder));
+            }
+            self.empty_since.insert(folder.clone(), now);
+        }
+    }
+}
+
+impl Source for Spool {
+    fn name(&self) -> &'static str {
+        "spool"
+    }
+
+    fn poll(&mut self, now: Duration) -> Report {
+        self.health.beat("spool", SILENCE_MAX);
+        let next = Duration::from_millis(self.config.rescan_ms);
+        let mut report = Report { began: now, next, ..Report::default() };
+        let scan = match scan::scan(&self.config.dir) {
+            Ok(scan) => scan,
+            Err(error) => {
+                let text = format!(
+                    "the spool folder {} cannot be read: {error}; check that it is there and its permissions",
+                    self.config.dir.display()
+                );
+                self.say(Trouble::SpoolUnreadable, error.to_string(), &text);
+                // Nothing is known of what it holds.
+                report.held_prefix = Some("");
+                return report;
+            }
+        };
+        self.said_no_more(Trouble::SpoolUnreadable);
+        let ready = self.sort(&scan.files, now, &mut report);
+        self.take(ready, now, &mut report);
+        let present: BTreeSet<&Path> = scan.files.iter().map(|found| found.relative.as_path()).collect();
+        self.seen.retain(|path, _| present.contains(path.as_path()));
+        self.say_troubled(now, scan.strangers);
+        self.remove_empty(&scan.empty_folders, now);
+        report
+    }
+
+    fn wait(&mut self, patience: Duration) {
+        // Either way it is time for a look.
+        let _ = self.hint.recv_timeout(patience);
+    }
+}
+
+impl Report {
+    fn hold(&mut self, place: &Place) {
+        match place {
+            Place::In(origin) => {
+                self.held.insert(origin.name.clone());
+            }
+            Place::Root => self.held_prefix = Some(ROOT_PREFIX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,9 +19,15 @@
 //! oldest first; results that were not acknowledged never do.
 
 mod error;
+mod files;
+mod images;
+mod limits;
 mod outbox;
+mod page;
 mod schema;
+mod studies;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -35,7 +41,11 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 pub use error::StoreError;
+pub use files::{SourceFacts, StageError, Staged};
+pub use images::{Accepted, Claim, NewImage, Origin};
 pub use outbox::OutboxRow;
+pub use page::{ImageRow, StudyRow};
+pub use studies::{Closed, Grouping, OpenStudy, StudyId};
 
 use crate::clock::{WallClock, timestamp};
 use crate::config::within;
@@ -92,6 +102,8 @@ struct Inner {
     site_key: [u8; KEY_LEN],
     clock: WallClock,
     limits: LimitsConfig,
+    /// Rows of images that a worker of this process works on.
+    claimed: Mutex<BTreeSet<i64>>,
     // Its lock ends with the process, however that ends.
     _lock: File,
 }
@@ -142,9 +154,12 @@ impl Store {
             site_key,
             clock,
             limits,
+            claimed: Mutex::default(),
             _lock: lock,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        store.recover_files()?;
+        Ok(store)
     }
 
     /// Wall time: never before what the store has already recorded.
@@ -272,6 +287,10 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { doing, path, source }
+}
+
+fn json_error(what: &'static str) -> impl FnOnce(serde_json::Error) -> StoreError {
+    move |source| StoreError::Json { what, source }
 }
 
 /// The key's public name: the first 8 hexadecimal digits of its SHA-256.

@@ -1,0 +1,102 @@
+//! Which study a file of the spool belongs to.
+
+use std::path::{Component, Path};
+
+use contract::radiograph::DicomFacts;
+use contract::study::StudyType;
+
+use crate::store::Origin;
+
+/// Origins of files that lie in the spool folder itself.
+pub(super) const ROOT_PREFIX: &str = "./";
+
+/// Where a file lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a study type's folder: its study is known from its path.
+    In(Origin),
+    /// In the spool folder itself.
+    Root,
+}
+
+impl Place {
+    /// The place of a file by its path relative to the spool folder. Folders above were checked by the scan.
+    pub(super) fn of(relative: &Path) -> Self {
+        let parts: Vec<String> = relative.components().map(text).collect();
+        match parts.as_slice() {
+            [folder, name] => Self::In(Origin {
+                name: format!("{folder}/{name}"),
+                study_type: folder.parse().ok(),
+                single: true,
+            }),
+            [folder, study, _, ..] => Self::In(Origin {
+                name: format!("{folder}/{study}/"),
+                study_type: folder.parse().ok(),
+                single: false,
+            }),
+            _ => Self::Root,
+        }
+    }
+}
+
+fn text(component: Component<'_>) -> String {
+    component.as_os_str().to_string_lossy().into_owned()
+}
+
+/// The origin of a file in the spool folder itself. Two body parts of one DICOM study are two studies; what is
+/// not DICOM, or names no study, is a study of one view.
+pub(super) fn root_origin(name: &str, facts: Option<&DicomFacts>, default: Option<&StudyType>) -> Origin {
+    let body_part = facts.and_then(|facts| facts.body_part.as_deref()).and_then(StudyType::from_body_part);
+    let study_type = body_part.or_else(|| default.cloned());
+    let shown = study_type.as_ref().map_or("-", StudyType::as_str);
+    match facts.and_then(|facts| facts.study_instance_uid.as_deref()) {
+        Some(uid) => Origin {
+            name: format!("{ROOT_PREFIX}{shown}/{}", uid.trim_end_matches(['\0', ' '])),
+            study_type,
+            single: false,
+        },
+        None => Origin { name: format!("{ROOT_PREFIX}{name}"), study_type, single: true },
+    }
+}
+
+/// The folder a warning may name.
+pub(super) fn study_type_folder(relative: &Path) -> String {
+    let first = relative.components().next().map(text).unwrap_or_default();
+    if first.parse::<StudyType>().is_ok() { first } else { "the spool folder".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_its_study() {
+        let place = |path: &str| match Place::of(Path::new(path)) {
+            Place::In(origin) => (origin.name, origin.study_type.map(String::from), origin.single),
+            Place::Root => ("root".to_owned(), None, true),
+        };
+        let wrist = Some("XR_WRIST".to_owned());
+        assert_eq!(place("XR_WRIST/a.png"), ("XR_WRIST/a.png".to_owned(), wrist.clone(), true));
+        assert_eq!(place("XR_WRIST/s/a.png"), ("XR_WRIST/s/".to_owned(), wrist.clone(), false));
+        assert_eq!(place("XR_WRIST/s/t/a.png"), ("XR_WRIST/s/".to_owned(), wrist, false));
+        assert_eq!(place("a.png").0, "root");
+    }
+
+    #[test]
+    fn dicom_files_of_one_study_meet_unless_their_body_parts_differ() {
+        let facts = |part: Option<&str>, uid: Option<&str>| DicomFacts {
+            study_instance_uid: uid.map(str::to_owned),
+            body_part: part.map(str::to_owned),
+            transfer_syntax: "1.2.840.10008.1.2.1".to_owned(),
+        };
+        let hand = root_origin("1.dcm", Some(&facts(Some("HAND"), Some("1.2.3\0"))), None);
+        assert_eq!(hand, root_origin("2.dcm", Some(&facts(Some("HAND"), Some("1.2.3"))), None));
+        assert!(!hand.single);
+        let wrist = root_origin("3.dcm", Some(&facts(Some("WRIST"), Some("1.2.3"))), None);
+        assert_ne!(hand.name, wrist.name);
+        let default: StudyType = "XR_ELBOW".parse().unwrap();
+        let nameless = root_origin("4.dcm", Some(&facts(None, None)), Some(&default));
+        assert_eq!((nameless.single, nameless.study_type), (true, Some(default)));
+        assert_eq!(root_origin("5.png", None, None).study_type, None);
+    }
+}

@@ -1,0 +1,136 @@
+//! One look at everything in the spool folder.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use contract::study::StudyType;
+
+/// Folders below a study's are its own up to here.
+const DEPTH_MAX: usize = 6;
+/// Files of one scan; the others come when these are gone.
+const FILES_MAX: usize = 20_000;
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Files, by name.
+    pub(super) files: Vec<Found>,
+    /// Folders of studies in which there is no file, relative to the spool folder.
+    pub(super) empty_folders: BTreeSet<PathBuf>,
+    /// Things that are neither files nor in the folder of a study type.
+    pub(super) strangers: usize,
+}
+
+/// A file.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// Its path relative to the spool folder.
+    pub(super) relative: PathBuf,
+    /// Its size in bytes.
+    pub(super) size_bytes: u64,
+    /// Its modification time, in nanoseconds since 1970.
+    pub(super) modified_ns: i128,
+    /// How long ago that was by the system's clock; `None` where that is in the future.
+    pub(super) age: Option<Duration>,
+    /// Whether its name says that it is still being written.
+    pub(super) unfinished: bool,
+}
+
+impl Found {
+    /// Its relative path as text.
+    pub(super) fn name(&self) -> String {
+        self.relative.to_string_lossy().into_owned()
+    }
+}
+
+/// Scans the spool folder.
+///
+/// # Errors
+/// When the folder itself cannot be read. What cannot be read below it is left out.
+pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
+    let mut scan = Scan::default();
+    for entry in fs::read_dir(dir)? {
+        let Ok(entry) = entry else { continue };
+        let name = entry.file_name();
+        let path = PathBuf::from(&name);
+        let Ok(metadata) = entry.path().symlink_metadata() else { continue };
+        if metadata.is_file() {
+            scan.add(path, &metadata);
+        } else if metadata.is_dir() && name.to_str().is_some_and(|name| name.parse::<StudyType>().is_ok()) {
+            scan.study_type_folder(dir, &path);
+        } else if !name.to_string_lossy().starts_with('.') {
+            scan.strangers += 1;
+        }
+    }
+    scan.files.sort_by(|a, b| a.relative.cmp(&b.relative));
+    Ok(scan)
+}
+
+impl Scan {
+    fn study_type_folder(&mut self, dir: &Path, folder: &Path) {
+        for (path, metadata) in entries(dir, folder) {
+            if metadata.is_dir() {
+                let before = self.files.len();
+                self.study_folder(dir, &path, 0);
+                if self.files.len() == before {
+                    self.empty_folders.insert(path);
+                }
+            } else if metadata.is_file() {
+                self.add(path, &metadata);
+            } else {
+                self.strangers += 1;
+            }
+        }
+    }
+
+    fn study_folder(&mut self, dir: &Path, folder: &Path, depth: usize) {
+        for (path, metadata) in entries(dir, folder) {
+            if metadata.is_file() {
+                self.add(path, &metadata);
+            } else if metadata.is_dir() && depth < DEPTH_MAX {
+                self.study_folder(dir, &path, depth + 1);
+            } else {
+                self.strangers += 1;
+            }
+        }
+    }
+
+    fn add(&mut self, relative: PathBuf, metadata: &Metadata) {
+        if self.files.len() >= FILES_MAX {
+            return;
+        }
+        let name = relative.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let unfinished = name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part");
+        let modified = metadata.modified().ok();
+        self.files.push(Found {
+            relative,
+            size_bytes: metadata.len(),
+            modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            age: modified.and_then(|at| SystemTime::now().duration_since(at).ok()),
+            unfinished,
+        });
+    }
+}
+
+/// What lies in a folder, with paths relative to `dir`. A folder that cannot be read is empty to us.
+fn entries(dir: &Path, folder: &Path) -> Vec<(PathBuf, Metadata)> {
+    let Ok(list) = fs::read_dir(dir.join(folder)) else { return Vec::new() };
+    list.filter_map(Result::ok)
+        .filter_map(|entry| Some((folder.join(entry.file_name()), entry.path().symlink_metadata().ok()?)))
+        .collect()
+}
+
+/// Removes a folder and the folders in it, unless there is a file.
+pub(super) fn remove_empty_tree(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty_tree(&entry.path());
+        }
+    }
+    // Not empty, or not ours: then it stays.
+    let _ = fs::remove_dir(folder);
+}
