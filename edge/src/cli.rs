@@ -1,1 +1,60 @@
-//! placeholder
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use log::LevelFilter;
+
+use crate::commands::{config_check, infer};
+use crate::exit::Exit;
+use crate::logging;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  everything asked for was done
+   1  a fault of the program itself
+   2  the command line is not understood
+   3  infer: some studies could not be scored; all the others were
+  65  the bundle is damaged, not allowed here, or fails its self-test
+  66  an input that was named does not exist
+  69  something needed at the start does not answer
+  74  the state directory cannot be used
+  78  the configuration is wrong; starting again will not help";
+
+/// Ulna's station: captures radiographs, scores studies on the CPU, publishes results over MQTT.
+///
+/// Decision support only.
+#[derive(Debug, Parser)]
+#[command(name = "edge", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// How much is logged: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Infer(infer::Args),
+    /// Work with the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    Check(config_check::Args),
+}
+
+impl Cli {
+    /// Runs the command that was asked for.
+    pub fn run(self) -> Exit {
+        if let Err(error) = logging::init(self.log_level) {
+            eprintln!("edge: cannot start logging: {error}");
+            return Exit::Internal;
+        }
+        match self.command {
+            Command::Infer(args) => infer::run(&args),
+            Command::Config(ConfigCommand::Check(args)) => config_check::run(&args),
+        }
+    }
+}

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod capture;
 pub mod cli;
+pub mod commands;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "demo")]
