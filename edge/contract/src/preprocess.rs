@@ -184,8 +184,8 @@ fn fitted_size(radiograph: &Radiograph, spec: &PreprocessSpec) -> (u32, u32) {
 
 /// Area-weighted bilinear resize of 16-bit samples (native byte order), in integer arithmetic.
 fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Result<Image<'static>, String> {
-    let bytes: Vec<u8> = radiograph.samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect();
-    let source = ImageRef::new(radiograph.width, radiograph.height, &bytes, PixelType::U16)
+    let bytes: &[u8] = bytemuck::cast_slice(&radiograph.samples);
+    let source = ImageRef::new(radiograph.width, radiograph.height, bytes, PixelType::U16)
         .map_err(|error| error.to_string())?;
     let mut target = Image::new(width, height, PixelType::U16);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));

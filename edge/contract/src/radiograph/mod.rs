@@ -201,6 +201,16 @@ pub enum DecodeError {
         /// The limit in pixels.
         pixels_max: u64,
     },
+    /// Its header asks for more memory than the allowed pixels take.
+    #[error(
+        "the {format} file asks for more memory than {pixels_max} pixels take; raise the limit or scale it down"
+    )]
+    TooMuchMemory {
+        /// The format.
+        format: Format,
+        /// The limit in pixels.
+        pixels_max: u64,
+    },
     /// A side shorter than [`Limits::side_min_px`].
     #[error(
         "{width}x{height} px is too small for a radiograph (at least {side_min_px} px a side); send the original"
@@ -239,7 +249,9 @@ impl DecodeError {
     /// The name of the refusal, as published.
     pub fn reason(&self) -> RejectReason {
         match self {
-            Self::FileTooLarge { .. } | Self::TooManyPixels { .. } => RejectReason::TooLarge,
+            Self::FileTooLarge { .. } | Self::TooManyPixels { .. } | Self::TooMuchMemory { .. } => {
+                RejectReason::TooLarge
+            }
             Self::NotAnImage(_) => RejectReason::NotAnImage,
             Self::Truncated { .. } => RejectReason::Truncated,
             Self::Corrupt { .. } => RejectReason::Corrupt,

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::{Cursor, ErrorKind};
 
-use image::error::{ImageError, LimitErrorKind};
+use image::error::ImageError;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
@@ -25,11 +25,11 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: &Limits) -> Result<Ra
     allowed.max_alloc = Some(limits.pixels_max.saturating_mul(16).saturating_add(16 << 20));
     reader.limits(allowed);
 
-    let mut decoder = reader.into_decoder().map_err(|error| explain(format, &error))?;
+    let mut decoder = reader.into_decoder().map_err(|error| explain(format, limits, &error))?;
     let (width, height) = decoder.dimensions();
     limits.check_size(width, height)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let image = DynamicImage::from_decoder(decoder).map_err(|error| explain(format, &error))?;
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| explain(format, limits, &error))?;
     to_radiograph(image, orientation, format)
 }
 
@@ -96,22 +96,23 @@ fn check_png_chunks(bytes: &[u8]) -> Result<(), DecodeError> {
     Err(DecodeError::Truncated { format: Format::Png, detail: "it has no complete IEND chunk".to_owned() })
 }
 
-fn explain(format: Format, error: &ImageError) -> DecodeError {
+fn explain(format: Format, limits: &Limits, error: &ImageError) -> DecodeError {
     if ends_early(error) {
         return DecodeError::Truncated { format, detail: "data is missing at its end".to_owned() };
     }
     match error {
-        ImageError::Limits(limit) if matches!(limit.kind(), LimitErrorKind::InsufficientMemory) => {
-            DecodeError::Corrupt { format, detail: "it needs more memory than its size explains".to_owned() }
-        }
+        ImageError::Limits(_) => DecodeError::TooMuchMemory { format, pixels_max: limits.pixels_max },
         ImageError::Unsupported(_) => DecodeError::UnsupportedImage { format, detail: error.to_string() },
         _ => DecodeError::Corrupt { format, detail: error.to_string() },
     }
 }
 
-/// Whether an unexpected end of the data is among an error's causes.
+/// Whether an unexpected end of the data is the error or among its causes.
 fn ends_early(error: &ImageError) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut cause: Option<&(dyn Error + 'static)> = match error {
+        ImageError::IoError(io) => Some(io),
+        other => other.source(),
+    };
     while let Some(current) = cause {
         if current.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::UnexpectedEof) {
             return true;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use contract::radiograph::{Limits, RejectReason, decode};
+use contract::radiograph::{Limits, RejectReason, decode, dicom_facts};
 
 /// The folder, or `None` after a line that says so.
 fn folder(name: &str) -> Option<PathBuf> {
@@ -53,17 +53,30 @@ fn hand_radiographs_decode() {
 #[test]
 fn dicom_files_decode_to_what_their_headers_say() {
     let Some(folder) = folder("dicom") else { return };
-    // Columns, rows and body part as `dcmdump` prints them.
-    for (file, body_part) in [("RG1_J2KI.dcm", "CHEST"), ("RG3_J2KI.dcm", "TIBIA")] {
+    // As `dcmdump` prints them: both MONOCHROME1, JPEG 2000, with a window and no rescale.
+    for (file, width, height, body_part, centre, window) in [
+        ("RG1_J2KI.dcm", 1841, 1955, "CHEST", 15_000.0, 30_000.0),
+        ("RG3_J2KI.dcm", 1760, 1760, "EXTREMITY", 550.0, 1024.0),
+    ] {
         let bytes = fs::read(folder.join(file)).unwrap();
         let decoded = decode(&bytes, &Limits::default()).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let r = &decoded.radiograph;
-        println!("{file}: {}x{} windowed {} facts {:?}", r.width, r.height, r.windowed, decoded.dicom);
-        if let Ok(out) = std::env::var("ULNA_TEST_OUT") {
-            let mut pgm = format!("P5 {} {} 65535\n", r.width, r.height).into_bytes();
-            pgm.extend(r.samples.iter().flat_map(|s| s.to_be_bytes()));
-            fs::write(format!("{out}/{file}.pgm"), pgm).unwrap();
+        let radiograph = decoded.radiograph;
+        assert_eq!(
+            (radiograph.width, radiograph.height, radiograph.windowed),
+            (width, height, true),
+            "{file}"
+        );
+        let facts = decoded.dicom.unwrap();
+        assert_eq!(facts.body_part.as_deref(), Some(body_part));
+        assert_eq!(facts.transfer_syntax, "1.2.840.10008.1.2.4.91");
+        assert_eq!(dicom_facts(&bytes), Some(facts));
+
+        // Undoing inversion and window must give whole stored values within the bits stored.
+        let unshown = |shown: u16| (1.0 - f64::from(shown) / 65535.0 - 0.5) * (window - 1.0) + centre - 0.5;
+        for &shown in radiograph.samples.iter().step_by(97).filter(|&&shown| shown != 0 && shown != u16::MAX)
+        {
+            let stored = unshown(shown);
+            assert!((stored - stored.round()).abs() < 0.3, "{file}: {shown} is {stored}");
         }
-        let _ = body_part;
     }
 }

@@ -1,0 +1,179 @@
+//! What leaves the station, and the committed schemas.
+
+use std::fs;
+use std::path::Path;
+
+use contract::result::{
+    Delivery, NOTICE, Outcome, StationBirth, StationHealth, StationStatus, StudyResult, Topics,
+    check_station_name,
+};
+use serde_json::{Value, json};
+
+use crate::manifest;
+
+fn result() -> Value {
+    json!({
+        "station": "clinic-12", "outbox_id": "5f0c", "seq": 7, "oldest_unsent_seq": 6,
+        "outcome": "scored", "answer": "uncertain", "answer_withheld": "not_in_intended_use", "reason": null,
+        "study": {
+            "key": "ab12", "key_id": "k1", "number": "ELB-0427", "type": "XR_ELBOW", "revision": 1,
+            "opened_at": "2026-02-03T04:05:06Z", "closed_at": "2026-02-03T04:05:36.5Z", "probability": 0.625,
+        },
+        "views": [
+            {
+                "image_id": "a1", "probability": 0.625, "logit": 0.5, "rejected": null, "inference_ms": 812.5,
+                "activation_map": { "width": 2, "height": 1, "values": [0.5, -0.25] },
+            },
+            {
+                "image_id": "a2", "probability": null, "logit": null, "activation_map": null, "inference_ms": null,
+                "rejected": { "reason": "truncated", "detail": "the JPEG file ends before its image does" },
+            },
+        ],
+        "operating_points": { "rule_out": 0.2, "rule_in": 0.8, "source": "pooled" },
+        "model": { "name": "demo", "version": 1, "bundle_sha256": "00", "purpose": "demo" },
+        "clock_synchronised": null, "notice": NOTICE,
+    })
+}
+
+fn status() -> Value {
+    json!({ "station": "clinic-12", "status": "offline", "reason": "connection_lost", "at": null })
+}
+
+fn birth() -> Value {
+    json!({
+        "station": "clinic-12", "edge_version": "0.1.0",
+        "model": { "name": "demo", "version": 1, "bundle_sha256": "00", "purpose": "clinical-evaluation" },
+        "study_types": ["XR_WRIST"], "outbox_id": "5f0c", "schemas": contract::result::SCHEMAS, "notice": NOTICE,
+    })
+}
+
+fn health() -> Value {
+    json!({
+        "station": "clinic-12", "at": "2026-02-03T04:05:06Z", "uptime_s": 60, "disk_free_bytes": 1,
+        "outbox_depth": 0, "outbox_oldest_age_s": null, "outbox_dead": 0, "images_waiting": 2,
+        "temperature_c": 41.5, "clock_synchronised": true,
+    })
+}
+
+/// Reads and writes a payload of a type; what comes out must be what went in.
+fn round_trip<T: serde::de::DeserializeOwned + serde::Serialize>(payload: &Value) -> T {
+    let read: T = serde_json::from_value(payload.clone()).unwrap();
+    assert_eq!(&serde_json::to_value(&read).unwrap(), payload);
+    read
+}
+
+#[test]
+fn payloads_read_and_write_back() {
+    let sent: StudyResult = round_trip(&result());
+    let delivery = Delivery {
+        station: "clinic-12".to_owned(),
+        outbox_id: "5f0c".to_owned(),
+        seq: 7,
+        oldest_unsent_seq: 6,
+    };
+    assert_eq!((sent.outcome, sent.delivery), (Outcome::Scored, Some(delivery)));
+    round_trip::<StationStatus>(&status());
+    round_trip::<StationBirth>(&birth());
+    round_trip::<StationHealth>(&health());
+}
+
+#[test]
+fn a_result_that_was_not_sent_has_no_delivery_fields() {
+    let mut local = result();
+    for field in ["station", "outbox_id", "seq", "oldest_unsent_seq"] {
+        local.as_object_mut().unwrap().remove(field);
+    }
+    let read: StudyResult = round_trip(&local);
+    assert_eq!(read.delivery, None);
+    // The store keeps it so and adds the delivery when it is sent.
+    let delivery =
+        Delivery { station: "s".to_owned(), outbox_id: "o".to_owned(), seq: 1, oldest_unsent_seq: 1 };
+    let sent = serde_json::to_value(StudyResult { delivery: Some(delivery), ..read }).unwrap();
+    assert_eq!((&sent["seq"], &sent["station"]), (&json!(1), &json!("s")));
+}
+
+#[test]
+fn a_consumer_ignores_fields_that_it_does_not_know() {
+    let mut later = result();
+    later["added_later"] = json!(1);
+    later["study"]["added_later"] = json!(1);
+    assert!(serde_json::from_value::<StudyResult>(later).is_ok());
+}
+
+/// Compares the committed schemas with the types; `ULNA_BLESS=1` writes them.
+#[test]
+fn committed_schemas_are_those_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    let bless = std::env::var_os("ULNA_BLESS").is_some();
+    let mut expected = Vec::new();
+    for (name, schema) in contract::schema::all() {
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if bless {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(name), &text).unwrap();
+        }
+        let committed = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(
+            committed == text,
+            "schemas/{name} is not what the types say; run the test with ULNA_BLESS=1"
+        );
+        expected.push(name.to_owned());
+    }
+    let mut found: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "schemas/ holds other files too");
+}
+
+#[test]
+fn examples_keep_to_their_schemas_and_wrong_ones_do_not() {
+    let schemas = contract::schema::all();
+    for (name, example, required) in [
+        ("bundle-manifest.json", manifest::example(), "golden"),
+        ("result.json", result(), "outcome"),
+        ("status.json", status(), "status"),
+        ("birth.json", birth(), "model"),
+        ("health.json", health(), "uptime_s"),
+    ] {
+        let (_, schema) = schemas.iter().find(|(known, _)| *known == name).unwrap();
+        let validator = jsonschema::validator_for(schema.as_value()).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+        let mut missing = example.clone();
+        missing.as_object_mut().unwrap().remove(required);
+        assert!(!validator.is_valid(&missing), "{name} without {required}");
+        let mut wrong = example;
+        wrong[required] = json!(-1.5);
+        assert!(!validator.is_valid(&wrong), "{name} with {required} = -1.5");
+    }
+    // A result without delivery is valid too: `edge infer` prints it.
+    let (_, schema) = schemas.iter().find(|(name, _)| *name == "result.json").unwrap();
+    let mut local = result();
+    for field in ["station", "outbox_id", "seq", "oldest_unsent_seq"] {
+        local.as_object_mut().unwrap().remove(field);
+    }
+    assert!(jsonschema::is_valid(schema.as_value(), &local));
+}
+
+#[test]
+fn no_payload_type_has_a_field_for_a_patient() {
+    for (name, schema) in contract::schema::all() {
+        let text = serde_json::to_string(&schema).unwrap();
+        for field in ["patient", "accession", "birth_date", "file_name", "path", "uid", "pixels"] {
+            assert!(!text.contains(&format!("\"{field}\":")), "{name} has a field {field}");
+        }
+    }
+}
+
+#[test]
+fn topics_and_station_names() {
+    let topics = Topics::new("clinic-12");
+    let all = [topics.status(), topics.birth(), topics.health(), topics.result(), topics.latest()];
+    assert_eq!(all[3], "ulna/v1/clinic-12/result");
+    assert!(all.iter().all(|topic| topic.starts_with("ulna/v1/clinic-12/")));
+    assert!(check_station_name("clinic-12").is_ok());
+    for bad in ["", "-a", "Clinic", "a/b", "a+", "#", "ä", &"a".repeat(65)] {
+        assert!(check_station_name(bad).is_err(), "{bad}");
+    }
+}
