@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::dataset;
+use crate::{dataset, phantom};
 
 /// An expected failure. Whatever else comes out of a command is a bug and exits with 1.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 dataset::Error::Io { source, .. } => io_code(source),
                 _ => 65,
             };
+        }
+        if cause.is::<phantom::Error>() {
+            return 74;
         }
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             return io_code(error);

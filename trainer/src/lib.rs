@@ -12,6 +12,7 @@ pub mod logging;
 pub mod metrics;
 pub mod model;
 pub mod phantom;
+pub mod progress;
 pub mod prune;
 pub mod run;
 pub mod train;

@@ -2,6 +2,11 @@
 
 use std::path::PathBuf;
 
+use contract::study::{MURA_TYPES, StudyType};
+
+use crate::phantom::{self, Options, SIZE_MAX_PX, SIZE_MIN_PX};
+use crate::progress;
+
 /// Arguments of `synth`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -15,8 +20,11 @@ pub struct Args {
     #[arg(long)]
     pub seed: u64,
     /// The longer side of an image
-    #[arg(long, default_value_t = 320, value_name = "PX")]
+    #[arg(long, default_value_t = 320, value_name = "PX", value_parser = clap::value_parser!(u32).range(SIZE_MIN_PX as i64..=SIZE_MAX_PX as i64))]
     pub size: u32,
+    /// Study types, taken in turn [default: MURA's seven]
+    #[arg(long, value_delimiter = ',', value_name = "XR_TYPE,...")]
+    pub types: Vec<StudyType>,
     /// Subtle findings and more that distracts from them
     #[arg(long)]
     pub hard: bool,
@@ -25,7 +33,27 @@ pub struct Args {
 /// Draws the studies.
 ///
 /// # Errors
-/// When the directory cannot be written.
-pub fn run(_args: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("`synth` is not part of this build yet")
+/// When the directory is not empty or cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let options = Options {
+        studies: args.studies,
+        seed: args.seed,
+        size_px: args.size,
+        hard: args.hard,
+        study_types: match &args.types {
+            types if types.is_empty() => MURA_TYPES.map(str::to_owned).to_vec(),
+            types => types.iter().map(StudyType::to_string).collect(),
+        },
+    };
+    let bar = progress::bar(None, "drawing", "images");
+    let drawn = phantom::synth(&args.out, &options, |images| bar.set_position(images as u64))?;
+    bar.finish_and_clear();
+    println!(
+        "drew {} images of {} studies, {} of them abnormal, into {}",
+        drawn.images,
+        drawn.studies,
+        drawn.abnormal,
+        args.out.display()
+    );
+    Ok(())
 }

@@ -1,17 +1,16 @@
 //! The images of a split as preprocessed planes in memory: what training, evaluation and export read.
 
 use std::fs;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
 use contract::preprocess::{PreprocessSpec, to_plane};
 use contract::radiograph::{Limits, decode};
-use indicatif::{ProgressBar, ProgressStyle};
 use tch::Tensor;
 
 use super::{Error, Result, Study};
+use crate::progress;
 
 /// Preprocessed images, u8, one plane after the other.
 #[derive(Clone, Debug)]
@@ -126,7 +125,7 @@ fn read_all(
     samples: &mut [u8],
     spec: &PreprocessSpec,
 ) -> Vec<std::result::Result<(), String>> {
-    let progress = progress(jobs.len() as u64);
+    let progress = progress::bar(Some(jobs.len() as u64), "reading", "images");
     let mut outcomes: Vec<std::result::Result<(), String>> = vec![Ok(()); jobs.len()];
     let work = jobs.iter().zip(samples.chunks_mut(spec.plane_len().max(1))).zip(&mut outcomes);
     let queue = Mutex::new(work);
@@ -153,19 +152,6 @@ fn read(path: &Path, spec: &PreprocessSpec, target: &mut [u8]) -> std::result::R
     let plane = to_plane(&decoded.radiograph, spec).map_err(|error| error.to_string())?;
     target.copy_from_slice(&plane.samples);
     Ok(())
-}
-
-/// A progress bar, on a terminal only.
-fn progress(images: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} images, {per_sec}, {eta} left");
-    let bar = ProgressBar::new(images).with_message("reading");
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 #[cfg(test)]
