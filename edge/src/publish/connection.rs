@@ -281,12 +281,8 @@ impl Connection {
     }
 
     fn send_row(&mut self, row: &OutboxRow, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
-        let delivery = Delivery {
-            station: link.station.clone(),
-            outbox_id: link.outbox_id.clone(),
-            seq: row.seq,
-            oldest_unsent_seq: link.store.oldest_unsent_seq()?.unwrap_or(row.seq).min(row.seq),
-        };
+        let oldest_unsent_seq = link.store.oldest_unsent_seq()?.unwrap_or(row.seq).min(row.seq);
+        let delivery = delivery(row.seq, oldest_unsent_seq, link);
         let payload = match payload::with_delivery(&row.payload_json, &delivery) {
             Ok(payload) => payload,
             Err(error) => return refuse(row.seq, &error.to_string(), link, memory),
@@ -318,7 +314,7 @@ impl Connection {
             }
             Message::Farewell => (topics.status(), status(link, Presence::Offline, "clean_stop")),
             Message::Latest => match link.store.latest()? {
-                Some(latest) => (topics.latest(), self.latest(&latest, link)),
+                Some(latest) => (topics.latest(), self.latest(&latest, link)?),
                 None => return Ok(()),
             },
             Message::Row { .. } => return Ok(()),
@@ -330,16 +326,12 @@ impl Connection {
     }
 
     /// The newest result as it is retained; empty when the broker could not take it.
-    fn latest(&self, row: &OutboxRow, link: &Link) -> Vec<u8> {
-        let delivery = Delivery {
-            station: link.station.clone(),
-            outbox_id: link.outbox_id.clone(),
-            seq: row.seq,
-            oldest_unsent_seq: row.seq,
-        };
-        let payload = payload::with_delivery(&row.payload_json, &delivery).unwrap_or_default();
+    fn latest(&self, row: &OutboxRow, link: &Link) -> Result<Vec<u8>, Loss> {
+        let oldest_unsent_seq = link.store.oldest_unsent_seq()?.unwrap_or(row.seq + 1);
+        let payload = payload::with_delivery(&row.payload_json, &delivery(row.seq, oldest_unsent_seq, link));
+        let payload = payload.unwrap_or_default();
         let fits = packet_bytes(&link.topics.latest(), &payload) <= self.packet_max_bytes;
-        if fits { payload.into_bytes() } else { Vec::new() }
+        Ok(if fits { payload.into_bytes() } else { Vec::new() })
     }
 
     /// Never waits: the client's queue has room for a full window and the control messages beside it.
@@ -402,6 +394,10 @@ impl Connection {
             log::error!("cannot record a refusal: {error}");
         }
     }
+}
+
+fn delivery(seq: u64, oldest_unsent_seq: u64, link: &Link) -> Delivery {
+    Delivery { station: link.station.clone(), outbox_id: link.outbox_id.clone(), seq, oldest_unsent_seq }
 }
 
 async fn stop_asked(stop: &mut tokio::sync::watch::Receiver<Option<Instant>>) -> Instant {
