@@ -203,6 +203,14 @@ impl Run {
         Ok((store, net))
     }
 
+    /// Writes a value as JSON into the run's directory.
+    ///
+    /// # Errors
+    /// [`Fault::Io`] when it cannot be written.
+    pub fn write_json(&self, file: &str, value: &impl Serialize) -> Result<(), Fault> {
+        write_atomic(&self.dir.join(file), &json(value)?)
+    }
+
     /// Where the best weights are.
     pub fn best_path(&self) -> PathBuf {
         self.dir.join(BEST_FILE)
@@ -210,7 +218,7 @@ impl Run {
 }
 
 /// Pretty JSON with a line end.
-pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
     let mut bytes =
         serde_json::to_vec_pretty(value).map_err(|error| Fault::BadData(format!("writing JSON: {error}")))?;
     bytes.push(b'\n');

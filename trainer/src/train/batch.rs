@@ -13,11 +13,19 @@ use crate::dataset::augment::{Change, ROTATION_MAX_DEG, augment, normalise};
 enum Stream {
     Order = 1,
     Augment = 2,
+    Sample = 3,
 }
 
 /// A generator that follows from the seed, a purpose and a position alone.
 fn generator(seed: u64, stream: Stream, position: u64) -> Pcg64 {
     Pcg64::new((u128::from(seed) << 64) | u128::from(position), stream as u128)
+}
+
+/// A random order of `count` things that follows from the seed alone.
+pub fn sample(seed: u64, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut generator(seed, Stream::Sample, 0));
+    order
 }
 
 /// The order of the images in an epoch.

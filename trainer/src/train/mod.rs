@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
+pub use batch::sample;
 pub use checkpoint::State;
 pub use config::{AdamConfig, AugmentConfig, Config, LossWeights, Schedule};
 pub use loss::{ClassWeights, Pair};
@@ -249,4 +250,4 @@ fn torch(error: tch::TchError) -> Fault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -51,7 +51,7 @@ fn tiny_config() -> Config {
 }
 
 /// Weights that do not depend on torch's generator, which tests in other threads use too.
-fn fixed_weights(widths: &Widths) -> HashMap<String, Tensor> {
+pub(crate) fn fixed_weights(widths: &Widths) -> HashMap<String, Tensor> {
     let store = VarStore::new(Device::Cpu);
     DenseNet::new(&store.root(), widths);
     let filled = |name: String, variable: Tensor| {
