@@ -1,1 +1,355 @@
-//! placeholder
+//! The service as a whole: the only file that knows every stage. Build, run, drain with a deadline.
+//!
+//! ```text
+//! spool thread ──accept──▶ store ◀──score── worker threads (one per core)
+//! frame grabber ──────────▶  ▲  ◀──close── keeper thread ──▶ systemd
+//!                            └──── drain outbox, show ──── publish thread (MQTT, page)
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use contract::bundle::Purpose;
+use contract::study::StudyType;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::capture::Source;
+use crate::capture::spool::Spool;
+use crate::capture::v4l2::{CaptureError, V4l2Source};
+use crate::clock::boot_time;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::health::{self, Health};
+use crate::inference::{Bundle, BundleError, Model, ModelError};
+use crate::intake::Intake;
+use crate::keeper::{Keeper, LastReport};
+use crate::publish::{self, Broker, Setup, SpawnError};
+use crate::scoring::Scoring;
+use crate::station::Station;
+use crate::store::{Store, StoreError};
+use crate::wake::{Stop, Wake};
+use crate::web::{self, Capture, Server, Sources};
+
+/// How long loading the model may take before systemd loses patience.
+const LOAD_MAX: Duration = Duration::from_secs(300);
+/// How long a stop may take: what is being done is finished, and the broker told.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// How long a frame may take, attempts included.
+const FRAME_MAX: Duration = Duration::from_secs(15);
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The bundle is not usable.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The model is not usable.
+    #[error("the bundle's model cannot be used: {0}")]
+    Model(#[from] ModelError),
+    /// A demo bundle where none is allowed.
+    #[error(
+        "the bundle {0} is for demonstration only; give this station a bundle for clinical evaluation, or set \
+         allow_demo_model = true, which marks every result as DEMONSTRATION MODEL"
+    )]
+    Demo(String),
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The page's address.
+    #[error(
+        "the technician's page cannot listen on {address}: {source}; free that address or change web.listen"
+    )]
+    Page {
+        /// What `web.listen` says.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The frame grabber's section.
+    #[error("the frame grabber cannot be used: {0}")]
+    Grabber(#[from] CaptureError),
+    /// The publishing thread.
+    #[error(transparent)]
+    Publish(#[from] SpawnError),
+    /// A thread.
+    #[error("a thread cannot be started: {0}; the system has too few left")]
+    Thread(io::Error),
+}
+
+impl StartError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Bundle(_) | Self::Model(_) | Self::Demo(_) => Exit::Bundle,
+            Self::Store(_) => Exit::Io,
+            Self::Page { .. } => Exit::Unavailable,
+            Self::Grabber(_) => Exit::Config,
+            Self::Publish(_) | Self::Thread(_) => Exit::Internal,
+        }
+    }
+}
+
+/// Runs the service until SIGTERM or SIGINT.
+pub fn run(config: &Config) -> Exit {
+    // Reads FAILPOINTS from the environment, for tests that kill the service at a named point.
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
+    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::error!("signals cannot be received: {error}");
+            return Exit::Internal;
+        }
+    };
+    let app = match App::start(config) {
+        Ok(app) => app,
+        Err(error) => {
+            log::error!("{error}");
+            return error.exit();
+        }
+    };
+    health::notify(&[NotifyState::Ready]);
+    log::info!("ready; the technician's page is http://{}", app.page_address());
+    // Blocks until one comes.
+    let _ = signals.forever().next();
+    health::notify(&[NotifyState::Stopping]);
+    log::info!("stopping");
+    if !app.stop(DRAIN_MAX) {
+        log::warn!("not all stages ended within {} s; nothing accepted is lost", DRAIN_MAX.as_secs());
+    }
+    Exit::Ok
+}
+
+/// The running service.
+pub struct App {
+    page: std::net::SocketAddr,
+    stop: Stop,
+    wakes: Wakes,
+    publish: publish::Handle,
+    ended: Receiver<()>,
+}
+
+/// What wakes the stages.
+#[derive(Clone)]
+struct Wakes {
+    workers: Wake,
+    keeper: Wake,
+}
+
+impl App {
+    /// Loads the model, opens the store and starts every stage. Returns once images can be accepted.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing is left running.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        health::notify(&[
+            NotifyState::Status("loading the model"),
+            NotifyState::ExtendTimeoutUsec(LOAD_MAX.as_micros() as u32),
+        ]);
+        let model = load_model(config)?;
+        let store = Store::open(&config.state_dir, config.limits)?;
+        let health = Arc::new(Health::default());
+        let wakes = Wakes { workers: Wake::new(config.workers), keeper: Wake::new(1) };
+        let intake = intake(config, &store, &health, &wakes);
+        let grabber = grabber(config, &model, &intake)?;
+
+        let broker = Broker::default();
+        let station = Arc::new(Station {
+            name: config.station.clone(),
+            store: store.clone(),
+            model: model.clone(),
+            health: Arc::clone(&health),
+            started: Instant::now(),
+        });
+        let page = bind_page(config, &store, &station, &broker, grabber)?;
+        let address = page.address();
+        let publish = publish::spawn(Setup {
+            config: config.mqtt.clone(),
+            station: config.station.clone(),
+            store: store.clone(),
+            facts: station,
+            broker,
+            page: Some(Box::pin(page.serve())),
+        })?;
+
+        let stop = Stop::default();
+        // Each thread holds a sender; when all are gone, all have ended.
+        let (running, ended) = bounded(0);
+        let threads = Threads { stop: stop.clone(), running };
+        let scoring = Scoring {
+            store: store.clone(),
+            model: model.clone(),
+            limits: config.image.limits(),
+            health: Arc::clone(&health),
+            done: wakes.keeper.clone(),
+        };
+        for index in 0..config.workers {
+            let (scoring, wake) = (scoring.clone(), wakes.workers.clone());
+            threads.spawn(format!("worker-{index}"), move |name, stop| scoring.run(name, &wake, stop))?;
+        }
+        let report = match &config.spool {
+            Some(spool) => {
+                let spool = Spool::new(spool.clone(), intake, Arc::clone(&health));
+                let (report, keeper) = (LastReport::default(), wakes.keeper.clone());
+                let last = report.clone();
+                threads.spawn("spool".to_owned(), move |_, stop| watch(spool, &last, &keeper, stop))?;
+                Some(report)
+            }
+            None => None,
+        };
+        let mut keeper = Keeper::new(&config.study, store, model, health, report);
+        let (wake, waker) = (wakes.keeper.clone(), publish.waker());
+        threads.spawn("keeper".to_owned(), move |_, stop| keeper.run(&wake, stop, &|| waker.wake()))?;
+        Ok(Self { page: address, stop, wakes, publish, ended })
+    }
+
+    /// Where the technician's page is.
+    pub fn page_address(&self) -> std::net::SocketAddr {
+        self.page
+    }
+
+    /// Lets every stage finish what it is doing, tells the broker, and says whether all that came to an end
+    /// in time. What did not is taken up at the next start.
+    pub fn stop(self, deadline: Duration) -> bool {
+        let until = Instant::now() + deadline;
+        self.stop.stop();
+        self.wakes.keeper.wake();
+        for _ in 0..self.wakes.workers.threads() {
+            self.wakes.workers.wake();
+        }
+        let left = || until.saturating_duration_since(Instant::now());
+        // Nothing is ever sent: the channel ends when the last thread does.
+        let stages = matches!(
+            self.ended.recv_timeout(left() / 2),
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+        );
+        let session = self.publish.join(left());
+        stages && session
+    }
+}
+
+/// Starts threads that end when told to.
+struct Threads {
+    stop: Stop,
+    running: Sender<()>,
+}
+
+impl Threads {
+    fn spawn(&self, name: String, work: impl FnOnce(&str, &Stop) + Send + 'static) -> Result<(), StartError> {
+        let (stop, running) = (self.stop.clone(), self.running.clone());
+        let spawned = thread::Builder::new().name(name.clone()).spawn(move || {
+            work(&name, &stop);
+            drop(running);
+        });
+        if spawned.is_err() {
+            self.stop.stop();
+        }
+        spawned.map(drop).map_err(StartError::Thread)
+    }
+}
+
+fn load_model(config: &Config) -> Result<Model, StartError> {
+    let bundle = Bundle::load(&config.bundle_dir)?;
+    let demo = bundle.manifest.purpose == Purpose::Demo;
+    if demo && !config.allow_demo_model {
+        return Err(StartError::Demo(config.bundle_dir.display().to_string()));
+    }
+    let model = Model::load(&bundle)?;
+    let summary = model.summary();
+    log::info!(
+        "model {} version {} loaded and self-tested, bundle {}",
+        summary.name,
+        summary.version,
+        summary.bundle_sha256.get(..12).unwrap_or_default()
+    );
+    if demo {
+        log::warn!("DEMONSTRATION MODEL: its answers mean nothing");
+    }
+    Ok(model)
+}
+
+fn intake(config: &Config, store: &Store, health: &Arc<Health>, wakes: &Wakes) -> Intake {
+    let wakes = wakes.clone();
+    let wake = Arc::new(move || {
+        wakes.workers.wake();
+        wakes.keeper.wake();
+    });
+    Intake::new(config, store.clone(), Arc::clone(health), wake)
+}
+
+fn bind_page(
+    config: &Config,
+    store: &Store,
+    station: &Arc<Station>,
+    broker: &Broker,
+    grabber: Option<Arc<dyn Capture>>,
+) -> Result<Server, StartError> {
+    let sources = Sources {
+        facts: Arc::clone(station) as Arc<dyn publish::Facts>,
+        broker: broker.clone(),
+        store: store.clone(),
+        disk_free_min_bytes: config.limits.disk_free_min_mib << 20,
+        capture: grabber,
+    };
+    web::Server::bind(&config.web, sources)
+        .map_err(|source| StartError::Page { address: config.web.listen.to_string(), source })
+}
+
+/// The spool's thread.
+fn watch(mut spool: Spool, last: &LastReport, keeper: &Wake, stop: &Stop) {
+    /// A stop is noticed within this time.
+    const PATIENCE_MAX: Duration = Duration::from_secs(1);
+    while !stop.is_stopped() {
+        let report = spool.poll(boot_time());
+        let until = boot_time() + report.next;
+        last.set(report);
+        keeper.wake();
+        let patience = until.saturating_sub(boot_time()).min(PATIENCE_MAX);
+        if !patience.is_zero() {
+            spool.wait(patience);
+        }
+    }
+}
+
+/// The frame grabber as the page asks for it: one frame at a time, each a study of its own.
+struct Grabber {
+    source: V4l2Source,
+    intake: Intake,
+    busy: Arc<AtomicBool>,
+}
+
+fn grabber(config: &Config, model: &Model, intake: &Intake) -> Result<Option<Arc<dyn Capture>>, StartError> {
+    let Some(v4l2) = &config.v4l2 else { return Ok(None) };
+    let source = V4l2Source::start(v4l2.clone(), model.manifest().input.clone(), config.image.limits())?;
+    Ok(Some(Arc::new(Grabber { source, intake: intake.clone(), busy: Arc::default() })))
+}
+
+impl Capture for Grabber {
+    fn request(&self, study_type: StudyType) -> Result<(), String> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Err(CaptureError::Busy.to_string());
+        }
+        let (source, intake, busy) = (self.source.clone(), self.intake.clone(), Arc::clone(&self.busy));
+        let asked = thread::Builder::new().name("frame".to_owned()).spawn(move || {
+            match source.capture(FRAME_MAX) {
+                Ok(frame) => {
+                    if let Err(error) = intake.accept_frame("v4l2", study_type, &frame.png) {
+                        log::error!("a frame was taken and cannot be kept: {error}");
+                    }
+                }
+                Err(error) => log::warn!("no frame: {error}"),
+            }
+            busy.store(false, Ordering::Release);
+        });
+        asked.map(drop).map_err(|error| {
+            self.busy.store(false, Ordering::Release);
+            format!("the frame grabber cannot be asked: {error}")
+        })
+    }
+}

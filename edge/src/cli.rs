@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
-use crate::commands::{config_check, infer};
+use crate::commands::{config_check, infer, run};
 use crate::exit::Exit;
 use crate::logging;
 
@@ -34,6 +34,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
     Infer(infer::Args),
     /// Work with the configuration
     #[command(subcommand)]
@@ -53,6 +54,7 @@ impl Cli {
             return Exit::Internal;
         }
         match self.command {
+            Command::Run(args) => run::run(&args),
             Command::Infer(args) => infer::run(&args),
             Command::Config(ConfigCommand::Check(args)) => config_check::run(&args),
         }

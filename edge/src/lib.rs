@@ -7,8 +7,8 @@
 pub mod app;
 pub mod capture;
 pub mod cli;
-pub mod commands;
 pub mod clock;
+pub mod commands;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo_broker;
@@ -16,11 +16,15 @@ pub mod exit;
 pub mod health;
 pub mod inference;
 pub mod intake;
+pub mod keeper;
 pub mod logging;
 pub mod publish;
 pub mod quality;
+pub mod scoring;
+pub mod station;
 pub mod store;
 pub mod study;
+pub mod wake;
 pub mod web;
 
 /// A named place between two durable steps, where a test built with `--features failpoints` may halt the

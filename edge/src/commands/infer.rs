@@ -136,12 +136,13 @@ fn next(queue: &Mutex<std::vec::IntoIter<Task>>) -> Option<Task> {
 }
 
 fn load_model(named: Option<&Path>) -> Result<Model, String> {
-    let dir = match named {
-        Some(dir) => dir.to_owned(),
-        None => BUNDLE_DIRS.iter().map(PathBuf::from).find(|dir| dir.is_dir()).ok_or_else(|| {
-            format!("no bundle in {}; name one with --bundle DIR", BUNDLE_DIRS.join(", "))
-        })?,
-    };
+    let dir =
+        match named {
+            Some(dir) => dir.to_owned(),
+            None => BUNDLE_DIRS.iter().map(PathBuf::from).find(|dir| dir.is_dir()).ok_or_else(|| {
+                format!("no bundle in {}; name one with --bundle DIR", BUNDLE_DIRS.join(", "))
+            })?,
+        };
     let bundle = Bundle::load(&dir).map_err(|error| error.to_string())?;
     Model::load(&bundle).map_err(|error| format!("{}: {error}", dir.display()))
 }
@@ -163,7 +164,8 @@ fn gather(paths: &[PathBuf]) -> (Vec<Pending>, Vec<Task>) {
 
 /// The files of one study: the path itself, or the folder's files by name, hidden ones left out.
 fn study_files(input: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable = |error: io::Error| format!("cannot read it: {error}; check the path and its permissions");
+    let unreadable =
+        |error: io::Error| format!("cannot read it: {error}; check the path and its permissions");
     if !fs::metadata(input).map_err(unreadable)?.is_dir() {
         return Ok(vec![input.to_owned()]);
     }
@@ -191,7 +193,7 @@ fn score_file(model: &Model, path: PathBuf) -> View {
     let rejected = |reason, detail| rejected_view(None, reason, detail);
     let bytes = match read_file(&path, limits.file_max_bytes) {
         Ok(bytes) => bytes,
-        Err((reason, detail)) => return View { path, dicom: None, result: rejected(reason, detail) };
+        Err((reason, detail)) => return View { path, dicom: None, result: rejected(reason, detail) },
     };
     let decoded = match radiograph::decode(&bytes, &limits) {
         Ok(decoded) => decoded,
@@ -216,7 +218,8 @@ fn read_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, (RejectReason, Stri
         .and_then(|file| file.take(max_bytes + 1).read_to_end(&mut bytes))
         .map_err(|error| (RejectReason::Corrupt, format!("the file cannot be read: {error}")))?;
     if bytes.len() as u64 > max_bytes {
-        let detail = format!("the file is larger than {} MiB; export the radiograph without extras", max_bytes >> 20);
+        let detail =
+            format!("the file is larger than {} MiB; export the radiograph without extras", max_bytes >> 20);
         return Err((RejectReason::TooLarge, detail));
     }
     Ok(bytes)

@@ -1,0 +1,184 @@
+//! The keeper: closes studies, keeps limits, and tells systemd that all stages get on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::capture::Report;
+use crate::clock::boot_time;
+use crate::health::{self, Health, Trouble};
+use crate::inference::{Model, compose};
+use crate::store::{Closed, Store, StoreError, StudyId};
+use crate::study::{Action, Event, Facts, Studies, StudyConfig};
+use crate::wake::{Stop, Wake};
+
+const PATIENCE: Duration = Duration::from_millis(500);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The newest report of the source that is scanned; none before its first scan.
+#[derive(Clone, Debug, Default)]
+pub struct LastReport(Arc<Mutex<Option<Report>>>);
+
+impl LastReport {
+    /// Replaces the report.
+    pub fn set(&self, report: Report) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    }
+
+    fn get(&self) -> Option<Report> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Closes studies and looks after the station.
+pub struct Keeper {
+    store: Store,
+    model: Model,
+    health: Arc<Health>,
+    studies: Studies<StudyId>,
+    /// `None` where no source is scanned: nothing is then ever held.
+    report: Option<LastReport>,
+    next_upkeep: Duration,
+    next_watchdog: Duration,
+    watchdog_interval: Option<Duration>,
+    status: String,
+}
+
+impl Keeper {
+    /// `report` is where the scanned source's reports come, if there is one.
+    pub fn new(
+        config: &StudyConfig,
+        store: Store,
+        model: Model,
+        health: Arc<Health>,
+        report: Option<LastReport>,
+    ) -> Self {
+        Self {
+            store,
+            model,
+            health,
+            studies: Studies::new(config),
+            report,
+            next_upkeep: Duration::ZERO,
+            next_watchdog: Duration::ZERO,
+            watchdog_interval: health::watchdog_interval(),
+            status: String::new(),
+        }
+    }
+
+    /// Works until stopped; `closed` is called after each closing.
+    pub fn run(&mut self, wake: &Wake, stop: &Stop, closed: &dyn Fn()) {
+        let mut failing = false;
+        while !stop.is_stopped() {
+            let now = boot_time();
+            match self.step(now) {
+                Ok(studies) => {
+                    if !studies.is_empty() {
+                        closed();
+                    }
+                    failing = false;
+                }
+                Err(error) => {
+                    if !failing {
+                        log::error!("studies cannot be closed: {error}; trying again");
+                        self.health.set(Trouble::StoreFailing, true);
+                    }
+                    failing = true;
+                }
+            }
+            self.upkeep(now);
+            self.watchdog(now);
+            wake.wait(PATIENCE);
+        }
+    }
+
+    /// Looks at the store and the last report once and closes what is complete.
+    ///
+    /// # Errors
+    /// When the store fails; what was not closed is closed at a later step.
+    pub fn step(&mut self, now: Duration) -> Result<Vec<Closed>, StoreError> {
+        // The report first: an image accepted after it makes its study younger than the report.
+        let report = match &self.report {
+            Some(report) => report.get(),
+            None => Some(Report { began: now, ..Report::default() }),
+        };
+        let open = self.store.open_studies()?;
+        let held = |report: &Report| {
+            open.iter().filter(|study| report.holds(&study.origin)).map(|study| study.id).collect()
+        };
+        let scanned = report.map(|report| Event::Scanned { began: report.began, held: held(&report) });
+        let facts = open
+            .iter()
+            .map(|study| Facts {
+                id: study.id,
+                single: study.single,
+                views: study.views,
+                waiting: study.waiting,
+            })
+            .collect();
+        let mut actions = self.studies.on(Event::Open(facts), now);
+        if let Some(scanned) = scanned {
+            actions = self.studies.on(scanned, now);
+        }
+        let mut closed = Vec::new();
+        for Action::Close(id) in actions {
+            if let Some(study) = self.close(id)? {
+                closed.push(study);
+            }
+        }
+        Ok(closed)
+    }
+
+    fn close(&self, id: StudyId) -> Result<Option<Closed>, StoreError> {
+        let synchronised = health::clock_synchronised();
+        let (manifest, model) = (self.model.manifest(), self.model.summary());
+        let closed =
+            self.store.close(id, |study, views| compose(manifest, model, study, views, synchronised))?;
+        if let Some(Closed { number, revision, seq, outcome }) = &closed {
+            log::info!("study {number} revision {revision} closed: {outcome:?}, seq {seq}");
+        }
+        Ok(closed)
+    }
+
+    fn upkeep(&mut self, now: Duration) {
+        if now < self.next_upkeep {
+            return;
+        }
+        self.next_upkeep = now + UPKEEP_INTERVAL;
+        match self.store.bound_images() {
+            Ok(0) => {}
+            Ok(dropped) => log::info!("{dropped} images of acknowledged studies removed to make room"),
+            Err(error) => log::warn!("images cannot be removed to make room: {error}"),
+        }
+        let refused = self.store.dead_count().is_ok_and(|count| count > 0);
+        if self.health.set(Trouble::ResultsRefused, refused) && refused {
+            log::error!(
+                "the broker refused results for good; they are kept: see its access rules, then restart"
+            );
+        }
+    }
+
+    /// Systemd hears from the service only while every stage makes progress.
+    fn watchdog(&mut self, now: Duration) {
+        let stalled = self.health.stalled(now);
+        if self.health.set(Trouble::Stalled, !stalled.is_empty()) && !stalled.is_empty() {
+            log::error!("no progress in {}", stalled.join(", "));
+        }
+        let status = match self.health.gravest() {
+            Some(trouble) => format!("needs attention: {}", trouble.word()),
+            None => "scoring".to_owned(),
+        };
+        if status != self.status {
+            health::notify(&[NotifyState::Status(&status)]);
+            self.status = status;
+        }
+        if let Some(interval) = self.watchdog_interval
+            && stalled.is_empty()
+            && now >= self.next_watchdog
+        {
+            health::notify(&[NotifyState::Watchdog]);
+            self.next_watchdog = now + interval / 2;
+        }
+    }
+}

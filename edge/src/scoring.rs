@@ -1,0 +1,124 @@
+//! Scoring: one image from waiting to scored or rejected.
+
+use std::any::Any;
+use std::fs::File;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::radiograph::{self, Limits, Radiograph, RejectReason};
+use contract::result::{Rejection, ViewResult};
+
+use crate::health::{Health, Trouble};
+use crate::inference::{Model, rejected_view, scored_view};
+use crate::quality;
+use crate::store::{Store, StoreError};
+use crate::wake::{Stop, Wake};
+
+/// How long one image may take, decoding included, on the slowest board.
+const SILENCE_MAX: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A worker. Clones share the model's weights; each runs on a thread of its own.
+#[derive(Clone)]
+pub struct Scoring {
+    /// Where images wait.
+    pub store: Store,
+    /// What scores them.
+    pub model: Model,
+    /// What counts as a radiograph.
+    pub limits: Limits,
+    /// Where progress is told.
+    pub health: Arc<Health>,
+    /// Woken when an image is done.
+    pub done: Wake,
+}
+
+impl Scoring {
+    /// Works until stopped; `name` is the worker's.
+    pub fn run(&self, name: &str, wake: &Wake, stop: &Stop) {
+        while !stop.is_stopped() {
+            self.health.beat(name, SILENCE_MAX);
+            match self.step() {
+                Ok(true) => self.done.wake(),
+                Ok(false) => wake.wait(PATIENCE),
+                Err(error) => {
+                    if self.health.set(Trouble::StoreFailing, true) {
+                        log::error!("a score cannot be kept: {error}; trying again");
+                    }
+                    std::thread::sleep(PATIENCE);
+                }
+            }
+        }
+    }
+
+    /// Takes the oldest waiting image through to its score or rejection. Says whether there was one.
+    ///
+    /// # Errors
+    /// When the store fails; the image then waits again.
+    pub fn step(&self) -> Result<bool, StoreError> {
+        let Some(claim) = self.store.claim()? else { return Ok(false) };
+        crate::transition("score.begin");
+        let image_id = claim.image_id.clone();
+        let view = self.score(&image_id, &claim.path());
+        self.store.finish(&claim, &view)?;
+        if self.health.set(Trouble::StoreFailing, false) {
+            log::info!("scores can be kept again");
+        }
+        match (&view.rejected, view.inference_ms) {
+            (Some(Rejection { reason, detail }), _) => {
+                log::warn!("image {image_id} rejected as {reason:?}: {detail}");
+            }
+            (None, Some(ms)) => log::info!("image {image_id} scored in {ms:.0} ms"),
+            (None, None) => {}
+        }
+        Ok(true)
+    }
+
+    fn score(&self, image_id: &str, path: &Path) -> ViewResult {
+        let id = Some(image_id.to_owned());
+        let radiograph = match self.radiograph(path) {
+            Ok(radiograph) => radiograph,
+            Err(Rejection { reason, detail }) => return rejected_view(id, reason, detail),
+        };
+        match catch(|| self.model.score(&radiograph)) {
+            Ok(Ok(score)) => scored_view(id, score),
+            Ok(Err(error)) => rejected_view(id, RejectReason::ModelOutput, error.to_string()),
+            Err(panic) => rejected_view(
+                id,
+                RejectReason::ModelOutput,
+                format!("the model could not be run ({panic}); report this with the image"),
+            ),
+        }
+    }
+
+    fn radiograph(&self, path: &Path) -> Result<Radiograph, Rejection> {
+        let rejection = |reason, detail| Rejection { reason, detail };
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(self.limits.file_max_bytes + 1).read_to_end(&mut bytes))
+            .map_err(|error| {
+            let detail = format!("the station's copy of the image cannot be read ({error}); send it again");
+            rejection(RejectReason::Corrupt, detail)
+        })?;
+        let decoded = catch(|| radiograph::decode(&bytes, &self.limits))
+            .map_err(|panic| {
+                let detail = format!("the decoder gave up on the image ({panic}); export it again");
+                rejection(RejectReason::Corrupt, detail)
+            })?
+            .map_err(|error| rejection(error.reason(), error.to_string()))?;
+        quality::check_sized(&decoded.radiograph, self.limits.side_min_px)
+            .map_err(|refusal| rejection(refusal.reason, refusal.detail))?;
+        Ok(decoded.radiograph)
+    }
+}
+
+/// A panic in a decoder or the model costs one image, not the service.
+fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic: Box<dyn Any + Send>| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no details").to_owned()
+    })
+}

@@ -1,0 +1,76 @@
+//! What the station says of itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::result::{Presence, SCHEMAS, StationBirth, StationHealth, notice};
+
+use crate::health::{self, Health};
+use crate::inference::Model;
+use crate::publish::{Condition, Facts};
+use crate::store::Store;
+
+/// How long the publishing thread may be silent: longer than any name lookup.
+const PUBLISH_SILENCE_MAX: Duration = Duration::from_secs(180);
+
+/// Answers for the whole station.
+pub struct Station {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub store: Store,
+    /// Its model.
+    pub model: Model,
+    /// Its stages.
+    pub health: Arc<Health>,
+    /// When the service started.
+    pub started: Instant,
+}
+
+impl Facts for Station {
+    fn birth(&self) -> StationBirth {
+        let manifest = self.model.manifest();
+        StationBirth {
+            station: self.name.clone(),
+            edge_version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: self.model.summary().clone(),
+            study_types: manifest.study_types.iter().cloned().collect(),
+            outbox_id: self.store.outbox_id().unwrap_or_default(),
+            schemas: SCHEMAS.iter().map(|&name| name.to_owned()).collect(),
+            notice: notice(manifest.purpose).to_owned(),
+        }
+    }
+
+    fn health(&self) -> StationHealth {
+        let store = &self.store;
+        let or_zero = |counted: Result<u64, _>| {
+            counted.unwrap_or_else(|error| {
+                log::warn!("health is incomplete: {error}");
+                0
+            })
+        };
+        StationHealth {
+            station: self.name.clone(),
+            at: store.now(),
+            uptime_s: self.started.elapsed().as_secs(),
+            disk_free_bytes: or_zero(store.disk_free_bytes()),
+            outbox_depth: or_zero(store.depth()),
+            outbox_oldest_age_s: store.oldest_age().ok().flatten().map(|age| age.as_secs()),
+            outbox_dead: or_zero(store.dead_count()),
+            images_waiting: or_zero(store.images_waiting()),
+            temperature_c: health::temperature_c(),
+            clock_synchronised: health::clock_synchronised(),
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        match self.health.gravest() {
+            Some(trouble) => Condition { presence: Presence::Degraded, reason: trouble.word().to_owned() },
+            None => Condition { presence: Presence::Online, reason: "started".to_owned() },
+        }
+    }
+
+    fn alive(&self) {
+        self.health.beat("publish", PUBLISH_SILENCE_MAX);
+    }
+}
