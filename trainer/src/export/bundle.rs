@@ -140,7 +140,7 @@ impl Bundle {
 /// When `out` exists and is neither empty nor a bundle, the contents make no valid manifest, or a file cannot
 /// be written.
 pub fn write(out: &Path, contents: Contents) -> Result<BundleManifest, BundleError> {
-    refuse_foreign(out)?;
+    check_target(out)?;
     let mut files = BTreeMap::from([(MODEL_FILE.to_owned(), contents.model)]);
     let mut golden = Vec::new();
     for (number, Golden { png, logit }) in contents.golden.into_iter().enumerate() {
@@ -173,7 +173,11 @@ pub fn write(out: &Path, contents: Contents) -> Result<BundleManifest, BundleErr
     Ok(manifest)
 }
 
-fn refuse_foreign(out: &Path) -> Result<(), BundleError> {
+/// Refuses a target that holds something else than a bundle; an empty directory or nothing is fine.
+///
+/// # Errors
+/// [`BundleError::Occupied`], or [`BundleError::Io`] when the directory cannot be read.
+pub fn check_target(out: &Path) -> Result<(), BundleError> {
     let mut entries = match fs::read_dir(out) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
