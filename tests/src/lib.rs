@@ -3,6 +3,8 @@
 pub mod bin;
 pub mod broker;
 pub mod collector;
+pub mod infer;
+pub mod made;
 pub mod station;
 pub mod wait;
 

@@ -1,0 +1,67 @@
+//! Images made for a test: no radiographs, but different enough from each other that a mix-up shows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A study of made images in a folder `<root>/<TYPE>/<name>`.
+#[derive(Clone, Debug)]
+pub struct MadeStudy {
+    /// Its type.
+    pub study_type: &'static str,
+    /// Its folder's name.
+    pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Its images, by name.
+    pub files: Vec<PathBuf>,
+}
+
+/// Writes a study of `views` images; `seed` makes them its own.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn study(root: &Path, study_type: &'static str, name: &str, views: u32, seed: u32) -> anyhow::Result<MadeStudy> {
+    let dir = root.join(study_type).join(name);
+    fs::create_dir_all(&dir)?;
+    let mut files = Vec::new();
+    for view in 0..views {
+        let path = dir.join(format!("view{view}.pgm"));
+        fs::write(&path, pgm(160, 128, seed * 100 + view))?;
+        files.push(path);
+    }
+    Ok(MadeStudy { study_type, name: name.to_owned(), dir, files })
+}
+
+/// A PGM file: a bright bar, its place and tilt from `seed`, on a dark ground with noise.
+pub fn pgm(width: u32, height: u32, seed: u32) -> Vec<u8> {
+    let mut random = Random::new(u64::from(seed));
+    let (middle, tilt) = (random.share() * f64::from(width), random.share() - 0.5);
+    let half = f64::from(width) * (0.05 + 0.2 * random.share());
+    let mut bytes = format!("P5\n{width} {height}\n255\n").into_bytes();
+    for y in 0..height {
+        for x in 0..width {
+            let distance = (f64::from(x) - middle - tilt * f64::from(y)).abs();
+            let bar = if distance < half { 150.0 } else { 20.0 };
+            bytes.push((bar + 60.0 * random.share()) as u8);
+        }
+    }
+    bytes
+}
+
+/// A small generator (Knuth's MMIX constants), so that a failing test can be run again with its seed.
+pub struct Random(u64);
+
+impl Random {
+    /// Starts from a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut random = Self(seed ^ 0x9e37_79b9_7f4a_7c15);
+        random.share();
+        random
+    }
+
+    /// A number from 0 to below 1.
+    pub fn share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
