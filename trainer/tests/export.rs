@@ -1,5 +1,7 @@
 //! `trainer export` and `trainer evaluate`, the binary itself, on a network with random weights.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests, outside of what clippy counts as one.
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
