@@ -4,8 +4,9 @@
 //! Two steps, so that training can put its augmentation between them:
 //! [`to_plane`] windows and resizes to u8 `[H, W]`; [`normalise`] gives f32 `[3, H, W]`.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U16;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -132,11 +133,11 @@ pub fn to_plane(radiograph: &Radiograph, spec: &PreprocessSpec) -> Result<Plane,
     let (left, top) = ((spec.width_px - width) / 2, (spec.height_px - height) / 2);
     let mut samples = vec![0u8; spec.plane_len()];
     let span = f32::from(white.saturating_sub(black).max(1));
-    for (row, line) in resized.buffer().chunks_exact(2 * width as usize).enumerate() {
+    for (row, line) in resized.pixels().chunks_exact(width as usize).enumerate() {
         let start = (top as usize + row) * spec.width_px as usize + left as usize;
         let target = &mut samples[start..start + width as usize];
-        for (to, from) in target.iter_mut().zip(line.chunks_exact(2)) {
-            let value = u16::from_ne_bytes([from[0], from[1]]).clamp(black, white.max(black)) - black;
+        for (to, from) in target.iter_mut().zip(line) {
+            let value = from.0.clamp(black, white.max(black)) - black;
             *to = (f32::from(value) / span * 255.0).round() as u8;
         }
     }
@@ -183,13 +184,15 @@ fn fitted_size(radiograph: &Radiograph, spec: &PreprocessSpec) -> (u32, u32) {
 }
 
 /// Area-weighted bilinear resize of 16-bit samples (native byte order), in integer arithmetic.
-fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Result<Image<'static>, String> {
+///
+/// The typed call: the untyped one compiles every pixel type's kernels into this crate, minutes of them.
+fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Result<TypedImage<'static, U16>, String> {
     let bytes: &[u8] = bytemuck::cast_slice(&radiograph.samples);
-    let source = ImageRef::new(radiograph.width, radiograph.height, bytes, PixelType::U16)
+    let source = TypedImageRef::<U16>::from_buffer(radiograph.width, radiograph.height, bytes)
         .map_err(|error| error.to_string())?;
-    let mut target = Image::new(width, height, PixelType::U16);
+    let mut target = TypedImage::new(width, height);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&source, &mut target, &options).map_err(|error: ResizeError| error.to_string())?;
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|error| error.to_string())?;
     Ok(target)
 }
 
