@@ -81,10 +81,9 @@ fn with_bits_used(samples: Vec<u16>) -> (Vec<u16>, u16) {
 /// that a file is cut off rather than broken.
 fn check_png_chunks(bytes: &[u8]) -> Result<(), DecodeError> {
     let mut rest = &bytes[8..];
-    loop {
-        // length, type, data, checksum
-        let Some((length, after)) = rest.split_first_chunk::<4>() else { break };
-        let needed = u32::from_be_bytes(*length) as usize + 8;
+    // Each chunk is its length, its type, that many bytes and a checksum.
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let needed = (u32::from_be_bytes(*length) as usize).saturating_add(8);
         if after.len() < needed {
             break;
         }

@@ -268,6 +268,46 @@ fn jpeg_baseline_samples() {
 }
 
 #[test]
+fn colour_jpeg_means_what_its_markers_or_else_the_header_say() {
+    let rgb: Vec<u8> =
+        (0..HEIGHT).flat_map(|y| (0..WIDTH).flat_map(move |x| [(x * 2) as u8, (y * 3) as u8, 60])).collect();
+    let luma = |p: &[u8]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);
+    // YCbCr with a JFIF marker.
+    let mut codestream = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut codestream, 98)
+        .encode(&rgb, WIDTH, HEIGHT, image::ExtendedColorType::Rgb8)
+        .unwrap();
+    let decode_as = |name: &str, codestream: &[u8]| {
+        let dicom = Dicom::grey(8, 8, false)
+            .number(tags::SAMPLES_PER_PIXEL, 3)
+            .number(tags::PLANAR_CONFIGURATION, 0)
+            .text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, name)
+            .fragments(uids::JPEG_BASELINE8_BIT, &[codestream]);
+        decoded(&dicom.file())
+    };
+    for name in ["YBR_FULL_422", "RGB"] {
+        let radiograph = decode_as(name, &codestream);
+        for (found, pixel) in radiograph.samples.iter().zip(rgb.chunks(3)) {
+            assert!((f64::from(*found) - luma(pixel)).abs() < 6.0, "{name}: {found} for {pixel:?}");
+        }
+    }
+    // Without the marker an RGB image's components are red, green and blue, so its luma differs.
+    let jfif = codestream.windows(4).position(|w| w == b"JFIF").unwrap() - 4;
+    let unmarked = [&codestream[..jfif], &codestream[jfif + 18..]].concat();
+    assert_eq!(decode_as("YBR_FULL", &unmarked), decode_as("YBR_FULL", &codestream));
+    assert_ne!(decode_as("RGB", &unmarked), decode_as("RGB", &codestream));
+}
+
+#[test]
+fn a_compressed_file_may_keep_the_implicit_vr_it_had() {
+    let dicom = Dicom::grey(16, 12, false).fragments(uids::JPEG_LOSSLESS_SV1, &[LOSSLESS_12]);
+    let implicit = dicom.clone().syntax(uids::IMPLICIT_VR_LITTLE_ENDIAN).data_set();
+    let head = dicom.file().len() - dicom.data_set().len();
+    let file = [&dicom.file()[..head], &implicit].concat();
+    assert_eq!(decoded(&file), decoded(&dicom.file()));
+}
+
+#[test]
 fn other_transfer_syntaxes_are_named() {
     for (uid, name) in [
         (uids::JPEGLS_LOSSLESS, "JPEG-LS"),
@@ -280,6 +320,9 @@ fn other_transfer_syntaxes_are_named() {
         assert_eq!(error.reason(), RejectReason::UnsupportedTransferSyntax);
         assert!(error.to_string().contains(uid) && error.to_string().contains(name), "{error}");
     }
+    let twelve_bit = Dicom::grey(16, 12, false).fragments(uids::JPEG_EXTENDED12_BIT, &[EXTENDED_12]);
+    let error = refused(&twelve_bit.file());
+    assert_eq!(error.reason(), RejectReason::UnsupportedTransferSyntax, "{error}");
     let facts = dicom_facts(&Dicom::grey(16, 12, false).fragments(uids::JPEGLS_LOSSLESS, &[&[0, 1]]).file());
     assert_eq!(facts.unwrap().transfer_syntax, uids::JPEGLS_LOSSLESS);
 }
@@ -301,7 +344,6 @@ fn images_that_are_not_one_grey_radiograph_are_refused() {
         ("32 bit", dicom.clone().number(tags::BITS_ALLOCATED, 32)),
         ("float", floats),
         ("palette", palette),
-        ("12-bit lossy", Dicom::grey(16, 12, false).fragments(uids::JPEG_EXTENDED12_BIT, &[EXTENDED_12])),
     ] {
         let error = refused(&dicom.file());
         assert_eq!(error.reason(), RejectReason::UnsupportedImage, "{what}: {error}");
@@ -363,6 +405,14 @@ fn sequences_before_the_pixels_do_not_confuse_the_walk() {
         DataSetSequence::from(vec![icon, nested(nested(InMemDicomObject::new_empty()))]),
     ));
     assert_eq!(decoded(&dicom.file()), expected);
+
+    // Private data of unknown VR, which is implicit inside, and an element that is not what its VR says.
+    dicom.object.remove_element(tags::PATIENT_NAME);
+    let with_private = [
+        b"DICM\x08\0\x05\0CS\x0a\0ISO_IR 100\x09\0\x10\x10UN\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\x0a\0\0\0",
+        &b"\x08\0\x05\0\x02\0\0\0AB\xfe\xff\xdd\xe0\0\0\0\0\x09\0\x11\x10DS\x04\0\xff??\xff"[..],
+    ];
+    assert_eq!(decoded(&[with_private.concat(), dicom.data_set()].concat()), expected);
 
     let level = b"\x08\x00\x10\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff".repeat(100_000);
     let error = refused(&[b"DICM".to_vec(), level, dicom.data_set()].concat());

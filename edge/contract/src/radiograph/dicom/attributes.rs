@@ -35,6 +35,8 @@ pub(super) struct Attributes {
     /// Whether native colour samples come plane by plane.
     pub planar: bool,
     pub photometric: Photometric,
+    /// Whether native chroma samples are shared by two pixels.
+    pub subsampled: bool,
 }
 
 impl Attributes {
@@ -68,6 +70,7 @@ impl Attributes {
             signed: optional_number(header, tags::PIXEL_REPRESENTATION)? == Some(1),
             planar: samples_per_pixel == 3 && optional_number(header, tags::PLANAR_CONFIGURATION)? == Some(1),
             photometric,
+            subsampled: text(header, tags::PHOTOMETRIC_INTERPRETATION).as_deref() == Some("YBR_FULL_422"),
         })
     }
 

@@ -5,15 +5,15 @@ mod display;
 mod pixels;
 mod structure;
 
-use dicom_dictionary_std::{tags, uids};
+use dicom_dictionary_std::tags;
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
-use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use dicom_transfer_syntax_registry::{TransferSyntaxRegistry, entries};
 
 use self::attributes::{Attributes, Photometric, text};
 use self::display::Display;
 use self::pixels::{Codec, Stored};
-use self::structure::Layout;
+use self::structure::{Encoding, Layout};
 use super::{DecodeError, DicomFacts, Format, Limits, Radiograph, raster};
 
 pub(super) use self::structure::is_dicom;
@@ -25,7 +25,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Radiograph, Dicom
         return Err(unsupported_transfer_syntax(&file.transfer_syntax));
     };
     let layout = structure::walk(&file.data_set, &file.transfer_syntax)?;
-    let header = read_header(&layout, &file.transfer_syntax)?;
+    let header = read_header(&layout)?;
     let facts = read_facts(&header, &file.transfer_syntax);
     let Some(data) = &layout.pixels else {
         return Err(unsupported("it holds no pixel data"));
@@ -36,8 +36,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Radiograph, Dicom
     let attributes = Attributes::read(&header)?;
     limits.check_size(attributes.columns, attributes.rows)?;
     let stored = pixels::decode(data, codec, &attributes)?;
-    let radiograph =
-        if stored.channels == 1 { grey(stored, &header, &attributes)? } else { colour(&stored, &attributes) };
+    let radiograph = match attributes.samples_per_pixel {
+        1 => grey(stored, &header, &attributes)?,
+        _ => colour(&stored, &attributes),
+    };
     Ok((radiograph, facts))
 }
 
@@ -45,7 +47,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Radiograph, Dicom
 pub(super) fn facts(bytes: &[u8]) -> Result<DicomFacts, DecodeError> {
     let file = structure::part(bytes, inflated_max(&Limits::default()))?;
     let layout = structure::walk(&file.data_set, &file.transfer_syntax)?;
-    Ok(read_facts(&read_header(&layout, &file.transfer_syntax)?, &file.transfer_syntax))
+    Ok(read_facts(&read_header(&layout)?, &file.transfer_syntax))
 }
 
 /// What a deflated data set may grow to: the largest native RGB image of 16 bits, and a generous header.
@@ -53,16 +55,15 @@ fn inflated_max(limits: &Limits) -> u64 {
     limits.pixels_max.saturating_mul(6).saturating_add(16 << 20)
 }
 
-fn read_header(layout: &Layout<'_>, transfer_syntax: &str) -> Result<InMemDicomObject, DecodeError> {
-    // An inflated data set is explicit little endian like most of the others.
-    let uid = match transfer_syntax {
-        uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => uids::EXPLICIT_VR_LITTLE_ENDIAN,
-        uid => uid,
+/// Reads the elements that are looked at, and no others: what is wrong with the rest does not matter here.
+fn read_header(layout: &Layout<'_>) -> Result<InMemDicomObject, DecodeError> {
+    let syntax = match layout.encoding {
+        Encoding { explicit: false, .. } => entries::IMPLICIT_VR_LITTLE_ENDIAN,
+        Encoding { big_endian: false, .. } => entries::EXPLICIT_VR_LITTLE_ENDIAN,
+        Encoding { big_endian: true, .. } => entries::EXPLICIT_VR_BIG_ENDIAN,
     };
-    let syntax =
-        TransferSyntaxRegistry.get(uid).ok_or_else(|| unsupported_transfer_syntax(transfer_syntax))?;
     // The reader's own error can quote values, so it is not passed on.
-    InMemDicomObject::read_dataset_with_ts(layout.header, syntax)
+    InMemDicomObject::read_dataset_with_ts(&layout.header[..], &syntax.erased())
         .map_err(|_| broken("its header cannot be read"))
 }
 
@@ -97,16 +98,18 @@ fn grey(
 /// The luma of a colour image, such as a scanned film. Modality and VOI are for grey images only.
 fn colour(stored: &Stored, attributes: &Attributes) -> Radiograph {
     let bits = |word: u16| attributes.stored_bits(word);
-    let to_luma = |pixel: &[u16]| match stored.photometric {
-        Photometric::Ybr => bits(pixel[0]),
-        _ => raster::luma(bits(pixel[0]), bits(pixel[1]), bits(pixel[2])),
+    let to_luma = |pixel: &[u16]| match (pixel, stored.photometric) {
+        (&[red, green, blue], photometric) if photometric != Photometric::Ybr => {
+            raster::luma(bits(red), bits(green), bits(blue))
+        }
+        _ => bits(pixel[0]),
     };
     Radiograph {
         width: attributes.columns,
         height: attributes.rows,
         max_value: ((1u32 << attributes.bits_stored) - 1) as u16,
         windowed: true,
-        samples: stored.words.chunks_exact(3).map(to_luma).collect(),
+        samples: stored.words.chunks_exact(stored.channels).map(to_luma).collect(),
     }
 }
 

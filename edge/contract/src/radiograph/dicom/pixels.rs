@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use dicom_dictionary_std::uids;
-use jpeg_decoder::{CodingProcess, ColorTransform, PixelFormat};
+use jpeg_decoder::ColorTransform;
 
 use super::attributes::{Attributes, Photometric};
 use super::structure::{EXPLICIT_VR_BIG_ENDIAN, PixelData};
 use super::{broken, cut_off, unsupported};
-use crate::radiograph::{DecodeError, jpeg};
+use crate::radiograph::jpeg::{self, FrameHeader};
+use crate::radiograph::{DecodeError, Format};
 
 /// How pixel data is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Codec {
 pub(super) struct Stored {
     /// `rows * columns * channels` words.
     pub words: Vec<u16>,
-    /// 1 or 3.
+    /// 1 or 3: of a colour image in JPEG the decoder gives the luma alone where it can.
     pub channels: usize,
     /// What three channels mean once decoded.
     pub photometric: Photometric,
@@ -59,7 +60,7 @@ pub(super) fn decode(
     codec: Codec,
     attributes: &Attributes,
 ) -> Result<Stored, DecodeError> {
-    let channels = usize::from(attributes.samples_per_pixel);
+    let mut channels = usize::from(attributes.samples_per_pixel);
     let mut photometric = attributes.photometric;
     let words = match (codec, data) {
         (_, PixelData::Float) => return Err(unsupported("its samples are floating point numbers")),
@@ -74,11 +75,13 @@ pub(super) fn decode(
         }
         (Codec::Rle, PixelData::Encapsulated(fragments)) => rle(&concatenate(fragments), attributes)?,
         (Codec::Jpeg, PixelData::Encapsulated(fragments)) => {
-            jpeg_codestream(&concatenate(fragments), attributes)?
+            let (words, found) = jpeg_codestream(&concatenate(fragments), attributes)?;
+            channels = found;
+            words
         }
         (Codec::Jpeg2000, PixelData::Encapsulated(fragments)) => {
-            if matches!(photometric, Photometric::YbrReversible) {
-                // The decoder has undone the component transform.
+            if photometric == Photometric::YbrReversible {
+                // The decoder undoes the component transform.
                 photometric = Photometric::Rgb;
             }
             jpeg2000_codestream(&concatenate(fragments), attributes)?
@@ -101,6 +104,9 @@ fn native(
     swapped: bool,
     attributes: &Attributes,
 ) -> Result<Vec<u16>, DecodeError> {
+    if attributes.photometric == Photometric::Ybr && attributes.subsampled {
+        return Err(unsupported("its uncompressed colour samples are subsampled"));
+    }
     let needed = attributes.samples() * attributes.bytes_per_sample();
     // In swapped pairs the last of an odd number of bytes stands where the padding should be.
     let with_padding = if swapped { needed.next_multiple_of(2) } else { needed };
@@ -174,34 +180,40 @@ fn unpack_bits<'w>(
     Ok(())
 }
 
-/// JPEG baseline and extended (8 bit) and lossless (2 to 16 bit).
-fn jpeg_codestream(bytes: &[u8], attributes: &Attributes) -> Result<Vec<u16>, DecodeError> {
+/// JPEG baseline and extended (8 bit) and lossless (2 to 16 bit); the words, and the channels they are in.
+fn jpeg_codestream(bytes: &[u8], attributes: &Attributes) -> Result<(Vec<u16>, usize), DecodeError> {
     if !jpeg::is_complete(bytes) {
         return Err(cut_off("its JPEG codestream has no end-of-image marker"));
     }
-    let explain = |error: jpeg_decoder::Error| match error {
-        jpeg_decoder::Error::Io(_) => cut_off("its JPEG codestream ends early"),
-        jpeg_decoder::Error::Unsupported(feature) => {
-            unsupported(format!("its JPEG codestream is of a kind that is not read here ({feature:?})"))
-        }
-        other => broken(format!("its JPEG codestream: {other}")),
-    };
-    let mut decoder = jpeg_decoder::Decoder::new(bytes);
-    // Components as they are stored: the photometric interpretation says what they mean.
-    decoder.set_color_transform(ColorTransform::None);
-    decoder.read_info().map_err(explain)?;
-    let info = decoder.info().ok_or_else(|| broken("its JPEG codestream has no frame"))?;
-    let channels = if info.pixel_format == PixelFormat::RGB24 { 3 } else { 1 };
-    check_codestream((info.width.into(), info.height.into()), channels, attributes)?;
-    let decoded = decoder.decode().map_err(explain)?;
+    let header = FrameHeader::read(bytes).ok_or_else(|| broken("its JPEG codestream has no frame header"))?;
+    check_codestream((header.width, header.height), header.components.into(), attributes)?;
+    if header.is_lossless() {
+        return Ok((jpeg_lossless(bytes, attributes)?, usize::from(attributes.samples_per_pixel)));
+    }
+    if header.precision != 8 {
+        return Err(DecodeError::UnsupportedTransferSyntax {
+            uid: uids::JPEG_EXTENDED12_BIT.to_owned(),
+            name: format!("JPEG Extended with {}-bit samples", header.precision),
+        });
+    }
+    let unmarked_is_rgb = attributes.photometric == Photometric::Rgb && !header.marked;
+    let pixels = jpeg::decode_pixels(bytes, Format::Dicom, unmarked_is_rgb)?;
+    Ok((pixels.bytes.into_iter().map(u16::from).collect(), pixels.channels))
+}
 
-    // Lossless samples of any precision but eight come as 16-bit words, whatever the pixel format says.
-    let words: Vec<u16> =
-        if decoded.len() == 2 * attributes.samples() && info.coding_process == CodingProcess::Lossless {
-            decoded.chunks_exact(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]])).collect()
-        } else {
-            decoded.into_iter().map(u16::from).collect()
-        };
+fn jpeg_lossless(bytes: &[u8], attributes: &Attributes) -> Result<Vec<u16>, DecodeError> {
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    decoder.set_color_transform(ColorTransform::None);
+    let decoded = decoder.decode().map_err(|error| match error {
+        jpeg_decoder::Error::Io(_) => cut_off("its JPEG codestream ends early"),
+        other => broken(format!("its JPEG codestream: {other}")),
+    })?;
+    // Samples of any precision but eight bits come as words in native byte order.
+    let words: Vec<u16> = if decoded.len() == 2 * attributes.samples() {
+        decoded.chunks_exact(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]])).collect()
+    } else {
+        decoded.into_iter().map(u16::from).collect()
+    };
     if words.len() != attributes.samples() {
         return Err(broken("its JPEG codestream does not hold its rows and columns"));
     }

@@ -32,10 +32,20 @@ pub(super) struct File<'a> {
 
 /// Where a data set's pixels are.
 pub(super) struct Layout<'a> {
-    /// The elements before the pixel data, all lengths checked.
-    pub header: &'a [u8],
+    /// How its elements are written.
+    pub encoding: Encoding,
+    /// The elements before the pixel data that are looked at, one after another.
+    pub header: Vec<u8>,
     /// The pixel data, if there is any.
     pub pixels: Option<PixelData<'a>>,
+}
+
+/// How the elements of a data set are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Encoding {
+    /// Whether each element names its VR.
+    pub explicit: bool,
+    pub big_endian: bool,
 }
 
 /// Pixel data as it lies in the file.
@@ -71,7 +81,7 @@ pub(super) fn part(bytes: &[u8], inflated_max: u64) -> Result<File<'_>, DecodeEr
         [b'D', b'I', b'C', b'M', rest @ ..] => rest,
         _ => bytes,
     };
-    let mut walker = Walker { bytes, at: 0, explicit: true, big_endian: false };
+    let mut walker = Walker { bytes, at: 0, encoding: Encoding { explicit: true, big_endian: false } };
     let mut transfer_syntax = None;
     while walker.rest().starts_with(&[0x02, 0x00]) {
         let header = walker.element()?;
@@ -97,8 +107,8 @@ fn uid_text(value: &[u8]) -> String {
 
 /// Without file meta information a data set is little endian (PS3.5 section 10.1).
 fn guess_transfer_syntax(data_set: &[u8]) -> String {
-    let explicit = data_set.get(4..6).is_some_and(|vr| VR::from_binary([vr[0], vr[1]]).is_some());
-    if explicit { uids::EXPLICIT_VR_LITTLE_ENDIAN } else { uids::IMPLICIT_VR_LITTLE_ENDIAN }.to_owned()
+    if names_vr(data_set) { uids::EXPLICIT_VR_LITTLE_ENDIAN } else { uids::IMPLICIT_VR_LITTLE_ENDIAN }
+        .to_owned()
 }
 
 fn inflate(deflated: &[u8], inflated_max: u64) -> Result<Vec<u8>, DecodeError> {
@@ -113,25 +123,40 @@ fn inflate(deflated: &[u8], inflated_max: u64) -> Result<Vec<u8>, DecodeError> {
     Ok(data_set)
 }
 
+/// Whether an element's value is looked at: the description of the image, and what studies are told apart by.
+fn is_wanted(tag: Tag) -> bool {
+    tag.group() == 0x0028 || matches!(tag, tags::BODY_PART_EXAMINED | tags::STUDY_INSTANCE_UID)
+}
+
 /// Walks a data set up to its pixel data, checking every length on the way.
 pub(super) fn walk<'a>(data_set: &'a [u8], transfer_syntax: &str) -> Result<Layout<'a>, DecodeError> {
-    let explicit = transfer_syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN;
-    let big_endian = transfer_syntax == EXPLICIT_VR_BIG_ENDIAN;
-    let mut walker = Walker { bytes: data_set, at: 0, explicit, big_endian };
+    // Some writers compress the pixels and leave the elements in the implicit VR they had.
+    let explicit = transfer_syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN && names_vr(data_set);
+    let encoding = Encoding { explicit, big_endian: explicit && transfer_syntax == EXPLICIT_VR_BIG_ENDIAN };
+    let mut walker = Walker { bytes: data_set, at: 0, encoding };
+    let mut header = Vec::new();
     while !walker.rest().is_empty() {
         let start = walker.at;
-        let header = walker.element()?;
-        let pixels = match header.tag {
-            tags::PIXEL_DATA => walker.pixel_data(&header)?,
+        let element = walker.element()?;
+        let pixels = match element.tag {
+            tags::PIXEL_DATA => walker.pixel_data(&element)?,
             tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => PixelData::Float,
             _ => {
-                walker.skip_value(&header, 0)?;
+                walker.skip_value(&element, 0)?;
+                if is_wanted(element.tag) {
+                    header.extend_from_slice(&data_set[start..walker.at]);
+                }
                 continue;
             }
         };
-        return Ok(Layout { header: &data_set[..start], pixels: Some(pixels) });
+        return Ok(Layout { encoding, header, pixels: Some(pixels) });
     }
-    Ok(Layout { header: data_set, pixels: None })
+    Ok(Layout { encoding, header, pixels: None })
+}
+
+/// Whether the first element of a data set names its VR.
+fn names_vr(data_set: &[u8]) -> bool {
+    data_set.get(4..6).is_some_and(|vr| VR::from_binary([vr[0], vr[1]]).is_some())
 }
 
 /// An element's or item's header.
@@ -152,8 +177,7 @@ impl Header {
 struct Walker<'a> {
     bytes: &'a [u8],
     at: usize,
-    explicit: bool,
-    big_endian: bool,
+    encoding: Encoding,
 }
 
 impl<'a> Walker<'a> {
@@ -171,20 +195,21 @@ impl<'a> Walker<'a> {
     fn u16(&mut self) -> Result<u16, DecodeError> {
         let bytes = self.take(2)?;
         let bytes = [bytes[0], bytes[1]];
-        Ok(if self.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+        Ok(if self.encoding.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
     }
 
     fn length32(&mut self) -> Result<Option<usize>, DecodeError> {
         let bytes = self.take(4)?;
         let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
-        let length = if self.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        let length =
+            if self.encoding.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
         Ok((length != u32::MAX).then_some(length as usize))
     }
 
     /// Reads the header of an element, or of an item or delimiter, which have no VR.
     fn element(&mut self) -> Result<Header, DecodeError> {
         let tag = Tag(self.u16()?, self.u16()?);
-        if !self.explicit || tag.group() == 0xfffe {
+        if !self.encoding.explicit || tag.group() == 0xfffe {
             let length = self.length32()?;
             let entry = StandardDataDictionary.by_tag(tag);
             return Ok(Header { tag, vr: entry.map(|entry| entry.vr().relaxed()), length });
@@ -230,8 +255,9 @@ impl<'a> Walker<'a> {
             None if matches!(header.vr, Some(VR::OB | VR::OW)) => self.fragments().map(|_| ()),
             None => {
                 // A sequence of unknown VR is encoded as implicit little endian (PS3.5 section 6.2.2).
-                let explicit = self.explicit && header.vr != Some(VR::UN);
-                let mut inner = Walker { bytes: self.bytes, at: self.at, explicit, ..*self };
+                let explicit = self.encoding.explicit && header.vr != Some(VR::UN);
+                let encoding = Encoding { explicit, ..self.encoding };
+                let mut inner = Walker { bytes: self.bytes, at: self.at, encoding };
                 while inner.skip_item(depth)? {}
                 self.at = inner.at;
                 Ok(())
@@ -275,7 +301,7 @@ impl<'a> Walker<'a> {
             return Ok(PixelData::Encapsulated(fragments.to_vec()));
         };
         let bytes = self.take(length).map_err(|_| cut_off("its pixel data is incomplete"))?;
-        Ok(PixelData::Native { bytes, swapped: self.big_endian && header.vr == Some(VR::OW) })
+        Ok(PixelData::Native { bytes, swapped: self.encoding.big_endian && header.vr == Some(VR::OW) })
     }
 
     /// The items of encapsulated data (PS3.5 annex A.4), the offset table first.
