@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 WORK=${WORK:-target/demo-bundle}
 TRAINER=${TRAINER:-target/release/trainer}
-STUDIES=${STUDIES:-1000}
+STUDIES=${STUDIES:-700}
 TRAIN_PX=${TRAIN_PX:-128}
 EPOCHS=${EPOCHS:-8}
 STATION_PX=${STATION_PX:-320}
