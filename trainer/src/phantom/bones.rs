@@ -229,7 +229,7 @@ impl Outline {
 pub(super) fn pebble(rng: &mut Stream, centre: Point, radii: [f32; 2], turn: f32, thickness: f32) -> Bone {
     let waves = [0.05, 0.045, 0.03]
         .map(|amplitude| (amplitude * between(rng, 0.3, 1.0), between(rng, 0.0, std::f32::consts::TAU)));
-    let pebble = Pebble { centre, depth: 0.0, radii, turn, waves, thickness, cortex: between(rng, 0.7, 1.0) };
+    let pebble = Pebble { centre, depth: 0.0, radii, turn, waves, thickness, cortex: between(rng, 0.4, 0.6) };
     Bone { form: Form::Pebble(pebble), density: 1.0, grain: grain(rng), target: false }
 }
 

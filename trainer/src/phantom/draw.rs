@@ -38,8 +38,10 @@ impl View {
 
 /// Streams of views: a study has fewer than this.
 const VIEWS_MAX: u64 = 4;
-/// Places tried for a finding before the last one is taken.
-const SITES_MAX: usize = 12;
+/// Places tried for a finding before the best of them is taken.
+const SITES_MAX: usize = 16;
+/// How many pixels a finding must change clearly: enough for three in a row and three lines.
+const SEEN_MIN_PX: usize = 10;
 
 /// Draws the views of a study. Setting `planned.finding` to `None` gives the study's normal twin: the same
 /// but for the finding.
@@ -104,11 +106,13 @@ fn scene(part: &Anatomy, turn_deg: f32, left: bool, options: &Options, rng: &mut
         tissue: part.tissue.iter().map(|roll| roll.posed(&pose)).collect(),
         air: part.air.iter().map(|roll| roll.posed(&pose)).collect(),
         fat: part.fat,
+        tissue_gain: part.tissue_gain,
         looks: Looks::draw(rng, options.hard, left, aspect),
     }
 }
 
-/// Draws the study with a finding, at the first of some places where every view shows it.
+/// Draws the study with a finding, at the first of some places where every view shows it well enough for
+/// the setting, else at the best of them.
 fn with_finding(
     kind: FindingKind,
     hard: bool,
@@ -117,19 +121,24 @@ fn with_finding(
     rng: &mut Stream,
     draw: impl Fn(Option<&Finding>) -> Vec<Picture>,
 ) -> Vec<Picture> {
-    let mut finding = Finding::draw(kind, hard, rng);
-    let mut pictures = Vec::new();
+    let seen = |picture: &Picture| if hard { picture.subtle } else { picture.plain };
+    let (mut best, mut best_seen) = (Vec::new(), 0);
     for _ in 0..SITES_MAX {
-        choose_site(&mut finding, part, scenes, rng);
-        pictures = draw(Some(&finding));
-        if pictures.iter().all(|picture| picture.changed.is_some()) {
+        let mut finding = Finding::draw(kind, hard, rng);
+        choose_site(&mut finding, hard, part, scenes, rng);
+        let pictures = draw(Some(&finding));
+        let least_seen = pictures.iter().map(seen).min().unwrap_or(0);
+        if best.is_empty() || least_seen > best_seen {
+            (best, best_seen) = (pictures, least_seen);
+        }
+        if best_seen >= SEEN_MIN_PX {
             break;
         }
     }
-    pictures
+    best
 }
 
-fn choose_site(finding: &mut Finding, part: &Anatomy, scenes: &[Scene], rng: &mut Stream) {
+fn choose_site(finding: &mut Finding, hard: bool, part: &Anatomy, scenes: &[Scene], rng: &mut Stream) {
     let widest = |bone: usize| match &part.bones[bone].form {
         Form::Long(long) => long.section(0.5).0,
         Form::Pebble(_) => 0.0,
@@ -137,14 +146,21 @@ fn choose_site(finding: &mut Finding, part: &Anatomy, scenes: &[Scene], rng: &mu
     let targets: Vec<usize> =
         (0..part.bones.len()).filter(|&b| part.bones[b].target && widest(b) > 0.0).collect();
     let largest = targets.iter().map(|&b| widest(b)).fold(0.0, f32::max);
-    for _ in 0..200 {
+    // Wide bones more often: a thin one shows little.
+    let taken = |rng: &mut Stream, bone: usize| {
+        let share = (widest(bone) / largest).min(1.0);
+        rng.random::<f32>() < share.powi(if hard { 2 } else { 4 })
+    };
+    for _ in 0..400 {
         if finding.is_of_a_joint() {
             let joint = part.joints[rng.random_range(0..part.joints.len())];
+            if !taken(rng, joint.bone) {
+                continue;
+            }
             finding.move_to(joint.bone, joint.end as f32, Some(&joint));
         } else {
             let bone = targets[rng.random_range(0..targets.len())];
-            // Wide bones more often: a thin one shows little.
-            if rng.random::<f32>() > (widest(bone) / largest).powi(2) {
+            if !taken(rng, bone) {
                 continue;
             }
             finding.move_to(bone, between(rng, 0.12, 0.88), None);

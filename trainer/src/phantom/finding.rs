@@ -60,7 +60,13 @@ pub(super) struct Finding {
 enum Shape {
     Fracture(Fracture),
     Hardware(Hardware),
-    Narrowed { ends: Vec<usize>, reach: f32, plate: f32 },
+    /// Share of the gap that is closed; what that is at each end, mm; how much thicker the plate of bone is.
+    Narrowed {
+        ends: Vec<usize>,
+        share: f32,
+        reach: f32,
+        plate: f32,
+    },
     Lesion(Lesion),
 }
 
@@ -124,7 +130,8 @@ impl Finding {
             FindingKind::Hardware => Shape::Hardware(Hardware::draw(rng, hard)),
             FindingKind::NarrowedJoint => Shape::Narrowed {
                 ends: Vec::new(),
-                reach: if hard { between(rng, 0.65, 0.85) } else { between(rng, 0.95, 1.15) },
+                reach: 0.0,
+                share: if hard { between(rng, 0.65, 0.85) } else { between(rng, 0.95, 1.15) },
                 plate: if hard { between(rng, 1.2, 1.8) } else { between(rng, 2.5, 3.5) },
             },
             FindingKind::Lesion => Shape::Lesion(Lesion::draw(rng, hard)),
@@ -135,13 +142,13 @@ impl Finding {
     /// Puts the finding into a bone at a share of its length, or, when it is one of joints, into a joint.
     pub(super) fn move_to(&mut self, bone: usize, at: f32, joint: Option<&Joint>) {
         (self.bones, self.at) = (vec![bone], at);
-        if let (Shape::Narrowed { ends, reach, .. }, Some(joint)) = (&mut self.shape, joint) {
+        if let (Shape::Narrowed { ends, share, reach, .. }, Some(joint)) = (&mut self.shape, joint) {
             (self.bones, *ends) = (vec![joint.bone], vec![joint.end]);
             if let Some((bone, end)) = joint.other {
                 self.bones.push(bone);
                 ends.push(end);
             }
-            *reach *= joint.gap / self.bones.len() as f32;
+            *reach = *share * joint.gap / self.bones.len() as f32;
             self.at = joint.end as f32;
         }
     }
@@ -172,7 +179,7 @@ impl Finding {
             Shape::Hardware(hardware) => {
                 plain(long.chord_at(place)) + hardware.metal(long, place, site, seen)
             }
-            Shape::Narrowed { ends, reach, plate } => {
+            Shape::Narrowed { ends, reach, plate, .. } => {
                 let mut long = long.clone();
                 if let Some(which) = self.bones.iter().position(|&b| b == index) {
                     long.ends[ends[which]].reach += reach;
@@ -197,7 +204,7 @@ impl Fracture {
         let zigzag = [(0.16, 2.0), (0.07, 5.0)]
             .map(|(a, f)| (a * between(rng, 0.5, 1.2), f * between(rng, 0.7, 1.4), between(rng, 0.0, 6.28)));
         let line = match (hard, step) {
-            (false, false) => (between(rng, 0.75, 1.1), 0.85),
+            (false, false) => (between(rng, 0.85, 1.3), 1.0),
             (false, true) => (between(rng, 0.8, 1.3), 0.8),
             (true, false) => (between(rng, 0.3, 0.5), 0.5),
             (true, true) => (between(rng, 0.25, 0.4), 0.4),
@@ -222,9 +229,9 @@ impl Fracture {
         let mut seen_place = place;
         if from_crack > 0.0 {
             // The far fragment leans back, so that its other end stays in its joint.
-            let back = ((u - site) / (long.length() - site)).clamp(0.0, 1.0);
+            let back = ((u - site) / (long.length() - site).min(10.0 * half)).clamp(0.0, 1.0);
             let shift = self.shift * (0.4 + 0.6 * seen.turn.cos().abs());
-            seen_place[1] -= seen.hand * shift * half * (1.0 - back);
+            seen_place[1] -= seen.hand * shift * half * (1.0 - back) * (1.0 - 0.5 * back);
         }
         let mut chord = long.chord_at(seen_place)?;
         let width = self.line.0.max(self.line.1 * seen.pixel_mm);
@@ -260,12 +267,14 @@ impl Hardware {
         let (sin, cos) = (seen.hand * sin, cos.abs());
         // Where the bone's own middle runs, and where the plate lies on its surface.
         let middle = |u: f32| long.section(u / long.length()).1;
-        let along = place[0] - site;
         let beside = place[1] - middle(place[0]);
         let on_surface = sin * (half + 0.4 * thickness);
         let width = self.width * half;
         let seen_width = (width * cos + thickness / 2.0 * sin.abs()).max(0.55 * seen.pixel_mm);
-        let reach = self.length * half / 2.0;
+        let reach = (self.length * half / 2.0).min(0.4 * long.length());
+        // A plate does not stand out over the end of its bone.
+        let margin = reach + 0.03 * long.length();
+        let along = place[0] - site.clamp(margin, long.length() - margin);
         let edge = |d: f32| (0.5 - d / seen.pixel_mm).clamp(0.0, 1.0);
 
         let corner = [(along.abs() - reach + seen_width).max(0.0), beside - on_surface];
@@ -292,7 +301,7 @@ impl Lesion {
             [(0.12, 2.0), (0.09, 3.0)].map(|(a, _)| (a * between(rng, 0.4, 1.2), between(rng, 0.0, 6.28)));
         Self {
             beside: between(rng, -0.4, 0.4),
-            radius: if hard { between(rng, 0.34, 0.5) } else { between(rng, 0.62, 0.85) },
+            radius: if hard { between(rng, 0.34, 0.5) } else { between(rng, 0.68, 0.92) },
             longer: between(rng, 1.0, 1.7),
             waves,
             lytic: chance(rng, 0.6),
@@ -314,8 +323,9 @@ impl Lesion {
             let rim = 0.3 * self.strength * (-((q - 1.08) / 0.1).powi(2)).exp();
             whole * (1.0 - 0.72 * self.strength * inside + rim)
         } else {
-            let solid = Chord { inner: chord.inner * (1.0 - 0.75 * self.strength * inside), ..*chord };
-            mineral(bone, &solid, seen.pixel_mm)
+            // Dense bone fills the marrow and a little more stands in front and behind.
+            let solid = Chord { inner: chord.inner * (1.0 - self.strength * inside), ..*chord };
+            mineral(bone, &solid, seen.pixel_mm) * (1.0 + 0.35 * self.strength * inside)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What matter takes from a beam: bone and soft tissue, in natural-logarithm units of attenuation.
 
-use super::pose::Point;
+use super::pose::{Point, dot, perpendicular};
 use super::random::{TILE_WAVELENGTH, Texture};
 use super::shape::{Bone, Chord};
 
@@ -26,9 +26,11 @@ pub(super) fn mineral(bone: &Bone, chord: &Chord, pixel_mm: f32) -> f32 {
     bone.density * (CORTEX * (chord.outer - chord.inner) + spongy)
 }
 
-/// What a beam loses in soft tissue of which it crosses `all` mm, `muscle` of them inside the fat.
-pub(super) fn soft(all: f32, muscle: f32, p: Point) -> f32 {
-    let strands = Texture::shared().at(0.9 * p[0] + 31.0, 0.22 * p[1] + 77.0);
-    let lobes = Texture::shared().at(0.25 * p[0] + 140.0, 0.2 * p[1] + 9.0);
-    FAT * all + (MUSCLE - FAT) * muscle * (1.0 + 0.25 * strands + 0.35 * lobes) + 0.012 * MUSCLE * all * lobes
+/// What a beam loses in soft tissue of which it crosses `all` mm, `muscle` of them inside the fat. `limb` is
+/// the direction that the muscles run in: their strands are drawn out along it.
+pub(super) fn soft(all: f32, muscle: f32, p: Point, limb: Point) -> f32 {
+    let (along, across) = (dot(p, limb), dot(p, perpendicular(limb)));
+    let strands = Texture::shared().at(0.55 * across + 31.0, 0.05 * along + 77.0);
+    let lobes = Texture::shared().at(0.16 * across + 140.0, 0.07 * along + 9.0);
+    FAT * all + (MUSCLE - FAT) * muscle * (1.0 + 0.1 * strands + 0.2 * lobes)
 }

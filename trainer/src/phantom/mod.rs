@@ -20,7 +20,11 @@ mod pose;
 mod random;
 mod render;
 mod shape;
+#[cfg(test)]
+mod shortcut;
 mod skeleton;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -166,6 +170,3 @@ fn io_error(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let doing = format!("{doing} {}", path.display());
     move |source| Error::Io { doing, source }
 }
-
-#[cfg(test)]
-mod tests;

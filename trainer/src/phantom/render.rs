@@ -7,7 +7,7 @@
 use super::finding::{Finding, Seen};
 use super::looks::{Looks, Object, ObjectKind};
 use super::matter::{mineral, soft};
-use super::pose::{Point, Pose, sub};
+use super::pose::{Point, Pose, heading, sub};
 use super::random::{Stream, normal};
 use super::shape::{Bone, Tissue};
 
@@ -22,15 +22,26 @@ pub(super) struct Scene {
     pub tissue: Vec<Tissue>,
     pub air: Vec<Tissue>,
     pub fat: f32,
+    /// How much the soft tissue shows: thin parts are taken with softer rays.
+    pub tissue_gain: f32,
     pub looks: Looks,
 }
 
-/// Grey levels 0 to 1, row by row, and the pixels that a finding changed.
+/// Grey levels 0 to 1, row by row, and what a finding changed.
 pub(super) struct Picture {
     pub grey: Vec<f32>,
-    /// Left, top, right, bottom in pixels, the last two exclusive. `None` without a visible finding.
+    /// The box around all changed pixels: left, top, right, bottom, the last two exclusive. `None` without
+    /// a visible finding.
     pub changed: Option<[usize; 4]>,
+    /// How many pixels changed by more than [`PLAIN`], and by more than [`SUBTLE`].
+    pub plain: usize,
+    pub subtle: usize,
 }
+
+/// A difference in grey level that is seen at a glance.
+pub(super) const PLAIN: f32 = 0.08;
+/// A difference in grey level that is seen on a second look.
+pub(super) const SUBTLE: f32 = 0.03;
 
 /// A change of less than two of 256 grey levels is not seen.
 const VISIBLE: f32 = 2.0 / 255.0;
@@ -45,11 +56,12 @@ impl Scene {
         let with = finding.map(|finding| self.with(finding, &plane));
         let normal = self.develop(plane, &objects, range, &noise);
         let Some(with) = with else {
-            return Picture { grey: normal, changed: None };
+            return Picture { grey: normal, changed: None, plain: 0, subtle: 0 };
         };
         let grey = self.develop(with, &objects, range, &noise);
         let changed = self.changed(&normal, &grey);
-        Picture { grey, changed }
+        let above = |least: f32| normal.iter().zip(&grey).filter(|(a, b)| (*a - *b).abs() > least).count();
+        Picture { changed, plain: above(PLAIN), subtle: above(SUBTLE), grey }
     }
 
     /// The place of a pixel's middle, mm from the image's centre.
@@ -96,11 +108,12 @@ impl Scene {
             box_blur(plane, self.width, radius);
             box_blur(plane, self.width, radius.div_ceil(2));
         }
+        let limb = heading(self.pose.angle);
         let mut plane = vec![0.0; pixels];
         for y in 0..self.height {
             for x in 0..self.width {
                 let i = y * self.width + x;
-                plane[i] = soft(all[i], muscle[i], self.place(x, y));
+                plane[i] = self.tissue_gain * soft(all[i], muscle[i], self.place(x, y), limb);
             }
         }
         for bone in &self.bones {

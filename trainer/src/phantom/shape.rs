@@ -233,7 +233,7 @@ impl Pebble {
             self.waves.iter().zip([2.0, 3.0, 4.0]).map(|(w, k)| w.0 * (k * angle + w.1).cos()).sum();
         let q = length([place[0] / self.radii[0], place[1] / self.radii[1]]) / (1.0 + wave);
         // A little squarer than an ellipsoid: small bones have flat faces.
-        let dome = |q: f32| (1.0 - q * q * q).max(0.0).sqrt();
+        let dome = |q: f32| (1.0 - q.powi(4)).max(0.0).sqrt();
         if q >= 1.0 {
             return None;
         }
@@ -254,7 +254,9 @@ impl Pebble {
             radii: self.radii.map(|r| seen(r) * pose.size),
             turn: hand * self.turn + pose.angle,
             waves: self.waves.map(|(a, phase)| (a, hand * phase)),
-            thickness: (self.thickness * turn_cos).hypot(mean * turn_sin) * pose.size,
+            // A flat bone stays flat: it is not turned far enough to be seen on edge.
+            thickness: (self.thickness * turn_cos).hypot(mean.min(2.0 * self.thickness) * turn_sin)
+                * pose.size,
             cortex: self.cortex * pose.size,
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Anatomy {
     pub joints: Vec<Joint>,
     /// Thickness of the subcutaneous fat, mm.
     pub fat: f32,
+    /// How much soft tissue shows beside bone: more with the softer rays that thin parts are taken with.
+    pub tissue_gain: f32,
     /// Height of a view, mm, and its width over its height.
     pub height: f32,
     pub aspect: (f32, f32),
@@ -49,6 +51,12 @@ pub(super) fn anatomy(study_type: &str, rng: &mut Stream) -> Anatomy {
         "XR_SHOULDER" => shoulder_view(&mut part, rng),
         _ => forearm_view(&mut part, rng),
     }
+    part.tissue_gain = match study_type {
+        "XR_FINGER" => 2.0,
+        "XR_HAND" => 1.7,
+        "XR_WRIST" => 1.25,
+        _ => 1.0,
+    } * between(rng, 0.85, 1.15);
     // Bone mass differs between patients, and a little between the bones of one.
     let mass = between(rng, 0.85, 1.15);
     for bone in &mut part.bones {
@@ -119,7 +127,7 @@ fn carpus(part: &mut Anatomy, rng: &mut Stream, wrist: Point, metacarpal_share: 
     for (centre, radii, turn, depth) in CARPALS {
         let centre = add(add(wrist, centre), [between(rng, -0.6, 0.6), between(rng, -0.6, 0.6)]);
         let turn = turn + between(rng, -0.1, 0.1);
-        let bone = pebble(rng, centre, radii, turn, radii[0].min(7.5));
+        let bone = pebble(rng, centre, radii.map(|r| 0.94 * r), turn, radii[1].min(6.5));
         let bone = part.push(bone);
         part.lift(bone, depth);
     }
@@ -288,7 +296,7 @@ fn elbow_view(part: &mut Anatomy, rng: &mut Stream) {
     let joint = if side { [4.0, 2.0] } else { [0.0, 0.0] };
     let start = add(
         joint,
-        add(scale(below, if side { 13.0 } else { 4.0 }), scale(across, if side { 3.0 } else { 12.0 })),
+        add(scale(below, if side { 13.0 } else { 1.0 }), scale(across, if side { 3.0 } else { 12.0 })),
     );
     let radius = RADIUS.part(rng, (0.0, 0.6), start, below, 145.0, 7.4);
     let radius = part.push(radius);
@@ -309,16 +317,20 @@ fn elbow_view(part: &mut Anatomy, rng: &mut Stream) {
 fn girdle(part: &mut Anatomy, rng: &mut Stream, head: Point) {
     let glenoid = add(head, [27.0, 8.0]);
     let mut thin = Vec::new();
-    let socket = pebble(rng, add(glenoid, [5.0, 0.0]), [6.5, 17.5], 0.12, 9.0);
+    let socket = pebble(rng, add(glenoid, [5.0, 0.0]), [6.5, 17.5], 0.12, 10.0);
     thin.push((part.push(socket), 0.75));
-    let blade = pebble(rng, add(glenoid, [42.0, 40.0]), [30.0, 58.0], 0.42, 2.6);
-    thin.push((part.push(blade), 0.55));
+    let mut blade = pebble(rng, add(glenoid, [40.0, 30.0]), [34.0, 56.0], 0.3, 3.2);
+    if let Form::Pebble(pebble) = &mut blade.form {
+        // A triangle with its point down.
+        pebble.waves[1] = (0.2, -1.5 * std::f32::consts::PI);
+    }
+    thin.push((part.push(blade), 0.9));
     let border = RIB.bone(rng, add(glenoid, [6.0, 12.0]), heading(2.62), 92.0, 4.2);
-    thin.push((part.push(border), 0.9));
+    thin.push((part.push(border), 1.5));
     let spine = RIB.bone(rng, add(glenoid, [4.0, -22.0]), heading(1.72), 84.0, 5.0);
-    thin.push((part.push(spine), 0.7));
+    thin.push((part.push(spine), 1.2));
     let acromion = pebble(rng, add(head, [2.0, -31.0]), [19.0, 7.0], -0.22, 6.0);
-    thin.push((part.push(acromion), 0.8));
+    thin.push((part.push(acromion), 1.0));
     let coracoid = pebble(rng, add(glenoid, [1.0, -21.0]), [9.5, 6.5], 0.5, 6.5);
     thin.push((part.push(coracoid), 0.9));
     for (bone, density) in thin {
@@ -342,7 +354,7 @@ fn girdle(part: &mut Anatomy, rng: &mut Stream, head: Point) {
         let from = add(head, [66.0 + 3.0 * i as f32, -4.0 + 25.0 * i as f32]);
         let rib = RIB.bone(rng, from, heading(1.05 + 0.05 * i as f32), 120.0, 5.2);
         let rib = part.push(rib);
-        part.bones[rib].density = 0.7;
+        part.bones[rib].density = 1.3;
         part.not_a_target(rib);
         if let Form::Long(long) = &mut part.bones[rib].form {
             long.bow = -14.0;

@@ -89,3 +89,20 @@ fn an_abnormal_study_differs_from_its_normal_twin_only_at_the_finding() {
         }
     }
 }
+#[test]
+fn findings_are_plain_to_see_when_easy_and_most_are_seen_when_hard() {
+    for (hard, least) in [(false, render::PLAIN), (true, render::SUBTLE)] {
+        let options = options(70, 128, hard);
+        let (mut views, mut missed) = (0, 0);
+        for study in plan(&options).iter().filter(|study| study.finding.is_some()) {
+            let twin = Planned { finding: None, ..study.clone() };
+            for (ill, healthy) in draw_study(study, &options).iter().zip(draw_study(&twin, &options)) {
+                let apart = ill.grey.iter().zip(&healthy.grey).map(|(a, b)| (a - b).abs());
+                views += 1;
+                missed += usize::from(apart.filter(|d| *d > least).count() < 10);
+            }
+        }
+        let allowed = if hard { views / 10 } else { 0 };
+        assert!(views > 50 && missed <= allowed, "hard {hard}: {missed} of {views} views show too little");
+    }
+}
