@@ -1,6 +1,8 @@
 //! Findings: what makes a study abnormal. A finding sits in one bone (a narrowed joint in up to two), at the
 //! same place in every view, and changes nothing else.
 
+use std::f32::consts::TAU;
+
 use rand::RngExt;
 
 use super::matter::mineral;
@@ -202,7 +204,7 @@ impl Fracture {
         let oblique = if step { 0.55 } else { 0.9 };
         let sign = if chance(rng, 0.5) { 1.0 } else { -1.0 };
         let zigzag = [(0.16, 2.0), (0.07, 5.0)]
-            .map(|(a, f)| (a * between(rng, 0.5, 1.2), f * between(rng, 0.7, 1.4), between(rng, 0.0, 6.28)));
+            .map(|(a, f)| (a * between(rng, 0.5, 1.2), f * between(rng, 0.7, 1.4), between(rng, 0.0, TAU)));
         let line = match (hard, step) {
             (false, false) => (between(rng, 0.85, 1.3), 1.0),
             (false, true) => (between(rng, 0.8, 1.3), 0.8),
@@ -280,6 +282,12 @@ impl Hardware {
         let corner = [(along.abs() - reach + seen_width).max(0.0), beside - on_surface];
         let through = (thickness / cos.max(0.25)).min(2.0 * width);
         let mut metal = through * edge(length(corner) - seen_width);
+        for i in 0..self.screws.saturating_sub(1) {
+            // An empty hole between each two screws.
+            let at = reach * (-0.85 + 1.7 * (i as f32 + 0.5) / (self.screws - 1) as f32);
+            let off = length([along - at, beside - on_surface]);
+            metal -= 0.6 * through * cos * edge(off - 0.5 * width);
+        }
         for i in 0..self.screws {
             let at = reach * (-0.85 + 1.7 * i as f32 / (self.screws - 1).max(1) as f32);
             let radius = (0.22 * width + 0.55 * scale).max(0.5 * seen.pixel_mm);
@@ -291,14 +299,13 @@ impl Hardware {
             let head = length([along - at, beside - on_surface]);
             metal += 1.2 * scale * edge(head - 1.7 * radius);
         }
-        self.metal * metal
+        self.metal * metal.max(0.0)
     }
 }
 
 impl Lesion {
     fn draw(rng: &mut Stream, hard: bool) -> Self {
-        let waves =
-            [(0.12, 2.0), (0.09, 3.0)].map(|(a, _)| (a * between(rng, 0.4, 1.2), between(rng, 0.0, 6.28)));
+        let waves = [0.12, 0.09].map(|a| (a * between(rng, 0.4, 1.2), between(rng, 0.0, TAU)));
         Self {
             beside: between(rng, -0.4, 0.4),
             radius: if hard { between(rng, 0.34, 0.5) } else { between(rng, 0.68, 0.92) },

@@ -53,7 +53,7 @@ fn what_is_written_is_a_data_set_and_follows_from_the_seed_alone() {
     assert!(files(one.path()) == files(two.path()), "the same seed gives the same files");
 
     let index = Index::scan(one.path()).unwrap();
-    assert_eq!(index.skipped, [("train".to_owned(), String::new()); 0]);
+    assert!(index.skipped.is_empty(), "{:?}", index.skipped);
     assert_eq!(index.train.len() + index.valid.len(), 14);
     let images: usize = index.train.iter().chain(&index.valid).map(|s| s.images.len()).sum();
     assert_eq!(images, drawn.images);
