@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
+#[cfg(feature = "demo")]
+use crate::commands::demo;
 use crate::commands::{config_check, infer, run};
 use crate::exit::Exit;
 use crate::logging;
@@ -36,6 +38,8 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Infer(infer::Args),
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -56,6 +60,8 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Infer(args) => infer::run(&args),
+            #[cfg(feature = "demo")]
+            Command::Demo(args) => demo::run(&args),
             Command::Config(ConfigCommand::Check(args)) => config_check::run(&args),
         }
     }

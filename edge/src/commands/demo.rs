@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,21 +10,23 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use contract::result::StudyResult;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::sentence;
-use crate::app::App;
-use crate::config::Config;
+use super::infer::sentence;
+use crate::app::{App, StartError};
+use crate::config::{Config, ConfigError};
 use crate::demo_broker;
 use crate::exit::Exit;
-use crate::publish::watch::Watch;
+use crate::publish::watch::{Watch, WatchError};
 
 const STATION: &str = "demo";
 /// Far beyond what the slowest board needs for the demo's studies.
-const ONCE_DEADLINE: Duration = Duration::from_secs(600);
+const ONCE_MAX: Duration = Duration::from_secs(600);
 /// Between two studies put into the spool, so that an onlooker can follow.
 const STUDY_PAUSE: Duration = Duration::from_millis(300);
+const DRAIN_MAX: Duration = Duration::from_secs(20);
 
-/// Show the whole station on this machine: embedded broker, demo bundle, replayed phantom studies.
+/// Show the whole station on this machine: embedded broker, demo bundle, replayed phantom studies
 #[derive(Debug, Parser)]
 pub struct Args {
     /// Folder with `bundle/` and `studies/<TYPE>/<study>/`
@@ -34,7 +35,172 @@ pub struct Args {
     /// Stop with exit code 0 once every replayed study has come back over MQTT
     #[arg(long)]
     once: bool,
-    /// Where the technician's page listens [default: 127.0.0.1 and the first free port from 8460]
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<String>,
+    /// Where the technician's page listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: String,
+}
+
+/// Why the demo ended early.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Files { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} holds no studies; name the folder of the demo with --dir", .0.display())]
+    NoStudies(PathBuf),
+    #[error("cannot start the embedded broker: {0}; check that loopback ports are free")]
+    Broker(io::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error("cannot receive signals: {0}")]
+    Signals(io::Error),
+    #[error("only {came} of {expected} results came back within {} s", ONCE_MAX.as_secs())]
+    Missing { came: usize, expected: usize },
+}
+
+impl DemoError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Files { .. } => Exit::Io,
+            Self::NoStudies(_) => Exit::Input,
+            Self::Broker(_) | Self::Watch(_) => Exit::Unavailable,
+            Self::Config(_) => Exit::Config,
+            Self::Start(error) => error.exit(),
+            Self::Signals(_) | Self::Missing { .. } => Exit::Internal,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Exit {
+    match demonstrate(args) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("edge demo: {error}");
+            error.exit()
+        }
+    }
+}
+
+fn demonstrate(args: &Args) -> Result<(), DemoError> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(DemoError::Signals)?;
+    }
+    let studies = studies(&args.dir.join("studies"))?;
+    let work = tempfile::tempdir().map_err(files("make", Path::new("a temporary folder")))?;
+    let broker = demo_broker::start().map_err(DemoError::Broker)?;
+    let spool = work.path().join("spool");
+    fs::create_dir_all(&spool).map_err(files("make", &spool))?;
+    let config = config(args, work.path(), &spool, broker.port())?;
+    let mut watch = Watch::results(&broker.ip().to_string(), broker.port(), STATION)?;
+    let app = App::start(&config)?;
+    println!("broker            mqtt://{broker}, topics ulna/v1/{STATION}/#");
+    println!("technician's page http://{}", app.page_address());
+    println!("replaying         {} phantom studies from {}", studies.len(), args.dir.display());
+
+    let (replay, halt) = (studies.clone(), Arc::clone(&stopped));
+    let (incoming, target) = (work.path().join("incoming"), spool);
+    let replaying = thread::spawn(move || put_studies(&replay, &incoming, &target, &halt));
+    let shown = show(&mut watch, studies.len(), &stopped);
+    // An early end, by signal or error, ends the replay too.
+    let interrupted = stopped.swap(shown.is_err(), Ordering::SeqCst) || shown.is_err();
+    let replayed = replaying.join().unwrap_or(Ok(()));
+    if !interrupted && !args.once {
+        println!("all results are in; Ctrl-C ends the demo");
+        while !stopped.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    app.stop(DRAIN_MAX);
+    shown?;
+    replayed
+}
+
+/// The study folders below `<dir>/<TYPE>/`, in order, each with its type.
+fn studies(dir: &Path) -> Result<Vec<(String, PathBuf)>, DemoError> {
+    let list = |dir: &Path| -> Result<Vec<PathBuf>, DemoError> {
+        let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+        let mut paths = read().map_err(files("list", dir))?;
+        paths.retain(|path| path.is_dir());
+        paths.sort();
+        Ok(paths)
+    };
+    let mut studies = Vec::new();
+    for type_dir in list(dir)? {
+        let name = type_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        studies.extend(list(&type_dir)?.into_iter().map(|study| (name.clone(), study)));
+    }
+    if studies.is_empty() {
+        return Err(DemoError::NoStudies(dir.to_owned()));
+    }
+    Ok(studies)
+}
+
+/// The same configuration a station reads from its file, for a station that forgets everything.
+fn config(args: &Args, work: &Path, spool: &Path, broker_port: u16) -> Result<Config, DemoError> {
+    let bundle = args.dir.join("bundle");
+    let (state, listen) = (work.join("state"), &args.listen);
+    let text = format!(
+        "station = {STATION:?}\nstate_dir = {state:?}\nbundle_dir = {bundle:?}\nallow_demo_model = true\n\
+         [study]\nidle_close_s = 1\n[spool]\ndir = {spool:?}\nrescan_ms = 200\nsettle_ms = 200\n\
+         [mqtt]\nport = {broker_port}\n[web]\nlisten = {listen:?}\n"
+    );
+    Ok(Config::parse(&text, Path::new("of the demo"))?)
+}
+
+/// Copies each study beside the spool and renames it into place, as a digitiser should.
+fn put_studies(
+    studies: &[(String, PathBuf)],
+    incoming: &Path,
+    spool: &Path,
+    halt: &AtomicBool,
+) -> Result<(), DemoError> {
+    for (number, (study_type, study)) in studies.iter().enumerate() {
+        if halt.load(Ordering::SeqCst) {
+            break;
+        }
+        let folder = incoming.join(number.to_string());
+        fs::create_dir_all(&folder).map_err(files("make", &folder))?;
+        for entry in fs::read_dir(study).map_err(files("list", study))? {
+            let path = entry.map_err(files("list", study))?.path();
+            let name = path.file_name().unwrap_or_default();
+            fs::copy(&path, folder.join(name)).map_err(files("copy", &path))?;
+        }
+        let target = spool.join(study_type);
+        fs::create_dir_all(&target).map_err(files("make", &target))?;
+        let target = target.join(format!("study{number}"));
+        fs::rename(&folder, &target).map_err(files("rename", &folder))?;
+        thread::sleep(STUDY_PAUSE);
+    }
+    Ok(())
+}
+
+/// Prints each result as it comes back from the broker, until all have come or the demo is stopped.
+fn show(watch: &mut Watch, expected: usize, stopped: &AtomicBool) -> Result<(), DemoError> {
+    let deadline = Instant::now() + ONCE_MAX;
+    let mut came = 0;
+    while came < expected && !stopped.load(Ordering::SeqCst) {
+        if Instant::now() > deadline {
+            return Err(DemoError::Missing { came, expected });
+        }
+        if let Some(result) = watch.next(Duration::from_millis(200))? {
+            came += 1;
+            println!("{}", line(&result));
+        }
+    }
+    Ok(())
+}
+
+fn line(result: &StudyResult) -> String {
+    let seq = result.delivery.as_ref().map_or(0, |delivery| delivery.seq);
+    let number = result.study.number.as_deref().unwrap_or("?");
+    format!("seq {seq:>3}  {number:<10} {}", sentence(result))
+}
+
+fn files<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> DemoError + 'a {
+    move |source| DemoError::Files { doing, path: path.to_owned(), source }
 }

@@ -277,7 +277,7 @@ fn type_of_dicom(dicom: Option<&DicomFacts>) -> Option<StudyType> {
 }
 
 /// A result for people.
-fn sentence(result: &StudyResult) -> String {
+pub(super) fn sentence(result: &StudyResult) -> String {
     let (Some(answer), Some(probability)) = (result.answer, result.study.probability) else {
         let reason = result.reason.as_deref().unwrap_or("no reason given");
         return format!("not scored: {reason}");

@@ -1,11 +1,11 @@
 //! Reading results back from a broker, as a dashboard does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::result::{StudyResult, Topics};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{Client, Connection, ConnectionError, Event, Incoming, MqttOptions};
+use rumqttc::v5::{Client, Connection, ConnectionError, Event, Incoming, MqttOptions, RecvTimeoutError};
 
 const PACKET_MAX_BYTES: u32 = 1 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -23,6 +23,9 @@ pub enum WatchError {
     /// The broker does not answer or refuses.
     #[error("cannot read results from the broker: {0}; check that it is running and lets this client in")]
     Connection(#[from] Box<ConnectionError>),
+    /// The client has shut down.
+    #[error("the connection to the broker has ended")]
+    Ended,
     /// The client could not queue its request.
     #[error("cannot subscribe to {topic}: {reason}")]
     Subscribe {
@@ -67,13 +70,19 @@ impl Watch {
     /// # Errors
     /// When the connection fails or a message is not a result.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<StudyResult>, WatchError> {
-        while let Ok(event) = self.connection.recv_timeout(timeout) {
-            let Event::Incoming(Packet::Publish(publish)) = event.map_err(Box::new)? else { continue };
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let event = match self.connection.recv_timeout(left) {
+                Ok(event) => event.map_err(Box::new)?,
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => return Err(WatchError::Ended),
+            };
+            let Event::Incoming(Packet::Publish(publish)) = event else { continue };
             let topic = String::from_utf8_lossy(&publish.topic).into_owned();
             return serde_json::from_slice(&publish.payload)
                 .map(Some)
                 .map_err(|source| WatchError::Payload { topic, source });
         }
-        Ok(None)
     }
 }
