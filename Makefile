@@ -32,7 +32,7 @@ demo-bundle: trainer ## train, prune and export the demo bundle again, from noth
 	scripts/demo-bundle.sh
 
 schemas: ## write the JSON Schemas of the payloads again
-	ULNA_BLESS=1 cargo test --locked -p contract --test schemas
+	ULNA_BLESS=1 cargo test --locked -p contract --test it schema
 
 audit: ## check dependencies against the advisory database (needs the network)
 	cargo deny check
