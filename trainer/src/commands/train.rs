@@ -12,7 +12,7 @@ use signal_hook::flag;
 use crate::dataset::{Index, Planes, Split};
 use crate::device;
 use crate::exit::Fault;
-use crate::model::{Widths, read_tensors};
+use crate::model::{Tensors, Widths, read_tensors};
 use crate::run::{DataFacts, Run};
 use crate::train::{Config, Outcome, Session, Start, train};
 
@@ -49,8 +49,9 @@ pub struct Args {
     /// Learning rate at the start
     #[arg(long)]
     pub lr: Option<f64>,
-    /// Start from the best weights of another run, with its widths; the input size may differ
-    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    /// Start from the best weights of another run, with its widths; the input size may differ. A run that
+    /// goes on with --resume has its weights already
+    #[arg(long, value_name = "RUN")]
     pub init_from: Option<PathBuf>,
 }
 
@@ -63,10 +64,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     if args.resume && Run::exists(&args.run) {
         let mut run = Run::open(&args.run)?;
-        if let Some(config) = &args.config {
-            same_settings(&run.config, &read_config(config)?)?;
-        }
-        let asked = args.changed(run.config.clone());
+        let base = args.config.as_deref().map_or_else(|| Ok(run.config.clone()), read_config)?;
+        let asked = args.changed(base);
         same_settings(&run.config, &asked)?;
         run.config.epochs = asked.epochs;
         return go_on(&run, &args.data, device, &stop);
@@ -130,7 +129,7 @@ pub(super) fn go_on(
 }
 
 /// The best weights of a run, by name.
-pub(super) fn best_tensors(run: &Run) -> anyhow::Result<std::collections::HashMap<String, tch::Tensor>> {
+pub(super) fn best_tensors(run: &Run) -> anyhow::Result<Tensors> {
     // Checks that they are there and fit.
     let _ = run.load_best(tch::Device::Cpu)?;
     let path = run.best_path();
@@ -206,4 +205,20 @@ fn same_settings(saved: &Config, asked: &Config) -> Result<(), Fault> {
          options and --config out, or start a new run with --init-from"
             .to_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_run_takes_more_epochs_and_no_other_change() {
+        let saved = Config { epochs: 4, size_px: 96, ..Config::default() };
+        assert!(same_settings(&saved, &saved).is_ok());
+        assert!(same_settings(&saved, &Config { epochs: 9, ..saved.clone() }).is_ok());
+        let error = same_settings(&saved, &Config { epochs: 3, ..saved.clone() }).unwrap_err().to_string();
+        assert!(error.contains("not lower it to 3"), "{error}");
+        assert!(same_settings(&saved, &Config { batch: 4, ..saved.clone() }).is_err());
+        assert!(same_settings(&saved, &Config { epochs: 9, seed: 2, ..saved }).is_err());
+    }
 }

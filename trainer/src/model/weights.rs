@@ -6,6 +6,9 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
+/// Tensors by name.
+pub type Tensors = HashMap<String, Tensor>;
+
 /// Why weights could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -64,9 +67,7 @@ pub fn tensors_to_bytes(
 ///
 /// # Errors
 /// When the bytes are not such a file.
-pub fn read_tensors(
-    bytes: &[u8],
-) -> Result<(HashMap<String, Tensor>, HashMap<String, String>), WeightsError> {
+pub fn read_tensors(bytes: &[u8]) -> Result<(Tensors, HashMap<String, String>), WeightsError> {
     let (_, header) = safetensors::SafeTensors::read_metadata(bytes)?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let file = safetensors::SafeTensors::deserialize(bytes)?;
@@ -90,7 +91,7 @@ pub fn read_tensors(
 ///
 /// # Errors
 /// When a variable is missing among the tensors, has another shape, or a tensor is left over.
-pub fn load_weights(store: &VarStore, tensors: &HashMap<String, Tensor>) -> Result<(), WeightsError> {
+pub fn load_weights(store: &VarStore, tensors: &Tensors) -> Result<(), WeightsError> {
     let variables = store.variables();
     if let Some(name) = tensors
         .keys()

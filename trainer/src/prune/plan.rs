@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::exit::Fault;
-use crate::model::{LayerWidths, Widths};
+use crate::model::{LayerWidths, Tensors, Widths};
 
 /// The channels of a network that stay: ascending indices into the unpruned channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,11 +78,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`Fault::BadData`] when the plan is not one for these widths, or a tensor is missing.
-    pub fn apply(
-        &self,
-        widths: &Widths,
-        tensors: &HashMap<String, Tensor>,
-    ) -> Result<HashMap<String, Tensor>, Fault> {
+    pub fn apply(&self, widths: &Widths, tensors: &Tensors) -> Result<Tensors, Fault> {
         self.check(widths)?;
         let mut cut = Cut { tensors, smaller: HashMap::new() };
         cut.take("features.conv0.weight", &[&self.stem])?;
@@ -144,8 +140,8 @@ impl Plan {
 
 /// Copies parts of tensors under their names.
 struct Cut<'a> {
-    tensors: &'a HashMap<String, Tensor>,
-    smaller: HashMap<String, Tensor>,
+    tensors: &'a Tensors,
+    smaller: Tensors,
 }
 
 impl Cut<'_> {

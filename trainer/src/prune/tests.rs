@@ -5,14 +5,14 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::*;
-use crate::model::{DenseNet, LayerWidths, Widths, load_weights};
+use crate::model::{DenseNet, LayerWidths, Tensors, Widths, load_weights};
 use crate::train::tests::{fixed_weights, planes};
 
 fn widths() -> Widths {
     Widths::uniform(16, &[3, 3, 2], 8, 16)
 }
 
-fn net(widths: &Widths, tensors: &HashMap<String, Tensor>) -> DenseNet {
+fn net(widths: &Widths, tensors: &Tensors) -> DenseNet {
     let store = VarStore::new(Device::Cpu);
     let net = DenseNet::new(&store.root(), widths);
     load_weights(&store, tensors).unwrap();
@@ -20,7 +20,7 @@ fn net(widths: &Widths, tensors: &HashMap<String, Tensor>) -> DenseNet {
 }
 
 /// The unpruned weights with every reader's weights of the channels that the plan drops set to zero.
-fn masked(plan: &Plan, widths: &Widths, tensors: &HashMap<String, Tensor>) -> HashMap<String, Tensor> {
+fn masked(plan: &Plan, widths: &Widths, tensors: &Tensors) -> Tensors {
     let mut masked: HashMap<_, _> = tensors.iter().map(|(name, t)| (name.clone(), t.copy())).collect();
     let mut gate = |name: &str, kept: &[bool]| {
         let gate: Vec<f32> = kept.iter().map(|&kept| f32::from(u8::from(kept))).collect();

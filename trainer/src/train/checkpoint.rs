@@ -100,6 +100,7 @@ pub fn save(dir: &Path, store: &VarStore, adam: &Adam, state: &State) -> Result<
 /// # Errors
 /// [`Fault::BadData`] when all are damaged, or the newest good one is of another architecture.
 pub fn restore_newest(dir: &Path, store: &VarStore, adam: &mut Adam) -> Result<Option<State>, Fault> {
+    remove_unfinished(dir)?;
     let paths = list(dir)?;
     for path in &paths {
         let bytes = read(path)?;
@@ -157,6 +158,18 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
     }
     paths.sort_by(|a, b| b.cmp(a));
     Ok(paths.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Removes what a killed process had not yet renamed into place.
+fn remove_unfinished(dir: &Path) -> Result<(), Fault> {
+    let doing = || format!("tidying {}", dir.display());
+    for entry in fs::read_dir(dir).map_err(io_fault(doing()))? {
+        let path = entry.map_err(io_fault(doing()))?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(&path).map_err(io_fault(doing()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The finished epochs and the step in a checkpoint's name.

@@ -22,7 +22,7 @@ pub use optim::Adam;
 
 use crate::dataset::Planes;
 use crate::exit::Fault;
-use crate::model::{DenseNet, load_weights, tensors_to_bytes};
+use crate::model::{DenseNet, Tensors, load_weights, tensors_to_bytes};
 use crate::run::files::write_atomic;
 use crate::run::{CHECKPOINTS_DIR, Run};
 use batch::{epoch_order, steps_per_epoch, training_batch};
@@ -36,7 +36,7 @@ pub enum Start {
     /// Random weights that follow from the seed.
     Fresh,
     /// These weights, by torchvision's names; all must fit.
-    From(HashMap<String, Tensor>),
+    From(Tensors),
     /// The run's newest good checkpoint.
     Resume,
 }
@@ -134,14 +134,7 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
         };
         progress.finish();
         log::info!("{title}: {row}{}", if progress.resumed() { " (resumed)" } else { "" });
-        if state.best_loss.is_none_or(|best| valid_loss < best) {
-            (state.best_loss, state.best_epoch) = (Some(valid_loss), Some(row.epoch));
-            state.epochs_without_improvement = 0;
-            save_best(run, &store, row.epoch, valid_loss)?;
-        } else {
-            state.epochs_without_improvement += 1;
-            lower_on_plateau(config, &mut state);
-        }
+        judge(run, &store, &mut state, &row)?;
         history.append(&row)?;
         state.epoch += 1;
         (state.step_in_epoch, state.loss_sum) = (0, 0.0);
@@ -193,6 +186,18 @@ fn learning_rate(config: &Config, state: &State, steps_per_epoch: u64) -> f64 {
             config.adam.lr * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
         }
     }
+}
+
+/// Keeps the weights of an epoch with a new lowest validation loss; after another, the rate may fall.
+fn judge(run: &Run, store: &VarStore, state: &mut State, row: &Row) -> Result<(), Fault> {
+    if state.best_loss.is_none_or(|best| row.valid_loss < best) {
+        (state.best_loss, state.best_epoch) = (Some(row.valid_loss), Some(row.epoch));
+        state.epochs_without_improvement = 0;
+        return save_best(run, store, row.epoch, row.valid_loss);
+    }
+    state.epochs_without_improvement += 1;
+    lower_on_plateau(&run.config, state);
+    Ok(())
 }
 
 fn lower_on_plateau(config: &Config, state: &mut State) {

@@ -51,7 +51,7 @@ impl Adam {
         // passes add to them in place.
         let mut touched = Tensor::f_zeros([], options)?;
         for (_, variable) in &variables {
-            touched = touched + variable.f_sum(Kind::Float)? * 0.0;
+            touched += variable.f_sum(Kind::Float)? * 0.0;
         }
         touched.f_backward()?;
         no_grad(|| {
