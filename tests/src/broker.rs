@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -71,6 +72,12 @@ impl Broker {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    /// Kills the broker after it had the time to save its sessions, which it does every second.
+    pub fn save_and_kill(&mut self) {
+        thread::sleep(Duration::from_millis(1500));
+        self.kill();
     }
 
     /// Starts it again on the same port.

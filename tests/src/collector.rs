@@ -46,11 +46,19 @@ impl Collector {
     /// # Errors
     /// When the broker does not within ten seconds.
     pub fn start(port: u16) -> anyhow::Result<Self> {
+        Self::start_as(port, "collector")
+    }
+
+    /// As [`Collector::start`], with a client name, and so a session, of its own.
+    ///
+    /// # Errors
+    /// As [`Collector::start`].
+    pub fn start_as(port: u16, client: &'static str) -> anyhow::Result<Self> {
         let collector = Self { messages: Arc::default(), stopped: Arc::default() };
         let subscribed = Arc::new(AtomicBool::new(false));
         let (messages, stopped, ready) =
             (collector.messages.clone(), collector.stopped.clone(), subscribed.clone());
-        thread::spawn(move || collect(port, &messages, &stopped, &ready));
+        thread::spawn(move || collect(port, client, &messages, &stopped, &ready));
         wait::until("the subscription", Duration::from_secs(10), || {
             subscribed.load(Ordering::SeqCst).then_some(())
         })?;
@@ -125,8 +133,14 @@ impl Drop for Collector {
     }
 }
 
-fn collect(port: u16, messages: &Mutex<Vec<Message>>, stopped: &AtomicBool, ready: &AtomicBool) {
-    let mut options = MqttOptions::new(format!("collector-{port}"), "127.0.0.1", port);
+fn collect(
+    port: u16,
+    client: &str,
+    messages: &Mutex<Vec<Message>>,
+    stopped: &AtomicBool,
+    ready: &AtomicBool,
+) {
+    let mut options = MqttOptions::new(client, "127.0.0.1", port);
     options.set_max_packet_size(Some(8 << 20)).set_keep_alive(Duration::from_secs(5)).set_clean_start(false);
     options.set_session_expiry_interval(Some(3600));
     let (client, mut connection) = Client::new(options, 100);

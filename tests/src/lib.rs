@@ -5,6 +5,7 @@ pub mod broker;
 pub mod collector;
 pub mod infer;
 pub mod made;
+pub mod nan_bundle;
 pub mod station;
 pub mod wait;
 

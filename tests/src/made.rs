@@ -20,7 +20,13 @@ pub struct MadeStudy {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn study(root: &Path, study_type: &'static str, name: &str, views: u32, seed: u32) -> anyhow::Result<MadeStudy> {
+pub fn study(
+    root: &Path,
+    study_type: &'static str,
+    name: &str,
+    views: u32,
+    seed: u32,
+) -> anyhow::Result<MadeStudy> {
     let dir = root.join(study_type).join(name);
     fs::create_dir_all(&dir)?;
     let mut files = Vec::new();

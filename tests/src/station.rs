@@ -145,6 +145,26 @@ impl Station {
         .map_err(|error| error.context(self.tail()))
     }
 
+    /// Waits until it has logged a text in `count` lines since its last start.
+    ///
+    /// # Errors
+    /// When it has not in time, with the end of its log.
+    pub fn wait_for_count(&self, text: &str, count: usize, timeout: Duration) -> anyhow::Result<()> {
+        wait::until(&format!("{count} times `{text}` in the log"), timeout, || {
+            (self.log().iter().filter(|line| line.contains(text)).count() >= count).then_some(())
+        })
+        .map_err(|error| error.context(self.tail()))
+    }
+
+    /// Waits until it has taken every file out of the spool.
+    ///
+    /// # Errors
+    /// When it has not in time, with the end of its log.
+    pub fn wait_until_spool_is_empty(&self, timeout: Duration) -> anyhow::Result<()> {
+        wait::until("the spool to be empty", timeout, || (!holds_files(&self.spool())).then_some(()))
+            .map_err(|error| error.context(self.tail()))
+    }
+
     /// The end of its log, for error messages.
     pub fn tail(&self) -> String {
         let log = self.log();
@@ -206,4 +226,9 @@ impl Drop for Station {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn holds_files(dir: &Path) -> bool {
+    // A folder that vanishes between two looks is an empty one.
+    crate::sorted_entries(dir).unwrap_or_default().iter().any(|path| path.is_file() || holds_files(path))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use contract::radiograph::{Limits, RejectReason, Radiograph, decode};
+use contract::radiograph::{Limits, Radiograph, RejectReason, decode};
 use contract::result::Outcome;
 use e2e::infer::infer;
 use e2e::{demo_bundle, name, real_radiographs, sorted_entries};
@@ -42,7 +42,11 @@ fn complete_images_are_scored_and_truncated_ones_rejected() -> anyhow::Result<()
             let rejected = result.views[0].rejected.as_ref().context("no reason")?;
             assert_eq!(rejected.reason, RejectReason::Truncated, "{input}: {}", rejected.detail);
             let said = |line: &str| line.contains(&name(file)) && line.contains("ends before its image does");
-            assert!(inferred.stderr.lines().any(said), "{input} is not complained about: {}", inferred.stderr);
+            assert!(
+                inferred.stderr.lines().any(said),
+                "{input} is not complained about: {}",
+                inferred.stderr
+            );
         } else {
             assert_eq!(result.outcome, Outcome::Scored, "{input}: {:?}", result.reason);
             let probability = result.study.probability.context("no probability")?;
@@ -146,7 +150,10 @@ fn dicom_files_are_decoded_to_what_their_headers_say() -> anyhow::Result<()> {
             let stored = ((white - f64::from(*full)) * stored_max / white).round();
             let share = (stored - (centre - 0.5)) / (width - 1.0) + 0.5;
             let expected = white - share.clamp(0.0, 1.0) * white;
-            assert!((expected - f64::from(*shown)).abs() <= 1.0, "{file}: {stored} -> {shown}, not {expected}");
+            assert!(
+                (expected - f64::from(*shown)).abs() <= 1.0,
+                "{file}: {stored} -> {shown}, not {expected}"
+            );
             distinct.insert(stored as u32);
         }
         assert!(distinct.len() > 200, "{file}: only {} stored values", distinct.len());

@@ -148,8 +148,7 @@ fn assert_none(found: &[String]) {
 
 #[test]
 fn imports_keep_to_their_rooms() -> anyhow::Result<()> {
-    let found: Vec<String> =
-        sources()?.iter().flat_map(|(path, source)| violations(path, source)).collect();
+    let found: Vec<String> = sources()?.iter().flat_map(|(path, source)| violations(path, source)).collect();
     assert_none(&found);
     Ok(())
 }
@@ -180,7 +179,9 @@ fn files_can_be_read_in_one_sitting() -> anyhow::Result<()> {
     let long = |(path, source): &(String, Source)| {
         let lines = source.lines_without_tests();
         (lines > LINES_MAX).then(|| {
-            format!("{path} has {lines} lines without its tests, more than {LINES_MAX}: split it by what it does")
+            format!(
+                "{path} has {lines} lines without its tests, more than {LINES_MAX}: split it by what it does"
+            )
         })
     };
     let found: Vec<String> = sources()?.iter().filter_map(long).collect();

@@ -1,7 +1,7 @@
 //! Just enough of a Rust lexer to tell code from comments and strings, and to spell out `use` groups.
 
 /// A source file, taken apart.
-pub struct Source {
+pub(crate) struct Source {
     /// The file with comments and the insides of literals blanked out, line by line.
     code: Vec<String>,
     /// String literals with the line they begin in, counted from 1.
@@ -13,29 +13,31 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut lexer = Lexer { rest: text, line: 1, code: String::new(), strings: Vec::new() };
         lexer.run();
         let Lexer { code, strings, .. } = lexer;
         let code: Vec<String> = code.lines().map(str::to_owned).collect();
         let tests = code.windows(2).position(|pair| {
-            pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod ") && pair[1].ends_with('{')
+            pair[0].trim() == "#[cfg(test)]"
+                && pair[1].trim_start().starts_with("mod ")
+                && pair[1].ends_with('{')
         });
         let lines_without_tests = tests.unwrap_or(code.len());
         let imports = imports(&code);
         Self { code, strings, imports, lines_without_tests }
     }
 
-    pub fn strings(&self) -> &[(usize, String)] {
+    pub(crate) fn strings(&self) -> &[(usize, String)] {
         &self.strings
     }
 
-    pub fn lines_without_tests(&self) -> usize {
+    pub(crate) fn lines_without_tests(&self) -> usize {
         self.lines_without_tests
     }
 
     /// The first line that names a path: in an import, as the beginning of a longer path or as a whole.
-    pub fn line_naming(&self, name: &str) -> Option<usize> {
+    pub(crate) fn line_naming(&self, name: &str) -> Option<usize> {
         let below = |path: &str| path == name || path.starts_with(&format!("{name}::"));
         let imported = self.imports.iter().find(|(_, path)| below(path)).map(|(line, _)| *line);
         imported.or_else(|| self.code.iter().position(|line| mentions(line, name)).map(|index| index + 1))
