@@ -7,11 +7,11 @@ cd "$(dirname "$0")/.."
 
 WORK=${WORK:-target/demo-bundle}
 TRAINER=${TRAINER:-target/release/trainer}
-STUDIES=${STUDIES:-700}
+STUDIES=${STUDIES:-1200}
 TRAIN_PX=${TRAIN_PX:-128}
-EPOCHS=${EPOCHS:-8}
+EPOCHS=${EPOCHS:-6}
 STATION_PX=${STATION_PX:-320}
-FINE_TUNE_EPOCHS=${FINE_TUNE_EPOCHS:-2}
+FINE_TUNE_EPOCHS=${FINE_TUNE_EPOCHS:-1}
 MACS=${MACS:-0.25}
 SEED=${SEED:-20}
 DEVICE=${DEVICE:-auto}
@@ -22,7 +22,7 @@ step() { echo "== $*"; "$@"; }
 
 step "$TRAINER" synth --out "$WORK/data" --studies "$STUDIES" --seed "$SEED" --size "$STATION_PX"
 step "$TRAINER" train --data "$WORK/data" --run "$WORK/dense" --size "$TRAIN_PX" --epochs "$EPOCHS" \
-  --batch 16 --lr 3e-4 --seed "$SEED" --device "$DEVICE"
+  --batch 16 --lr 1e-3 --seed "$SEED" --device "$DEVICE"
 step "$TRAINER" prune --run "$WORK/dense" --data "$WORK/data" --out "$WORK/pruned" --macs "$MACS" \
   --size "$STATION_PX" --epochs "$FINE_TUNE_EPOCHS" --lr 3e-4
 step "$TRAINER" export --run "$WORK/pruned" --data "$WORK/data" --out "$WORK/bundle" --size "$STATION_PX" \
