@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 
 WORK=${WORK:-target/demo-bundle}
 TRAINER=${TRAINER:-target/release/trainer}
-STUDIES=${STUDIES:-1200}
+STUDIES=${STUDIES:-1000}
 TRAIN_PX=${TRAIN_PX:-128}
 DENSE_EPOCHS=${DENSE_EPOCHS:-3}
-SMALL_EPOCHS=${SMALL_EPOCHS:-10}
+SMALL_EPOCHS=${SMALL_EPOCHS:-8}
 STATION_PX=${STATION_PX:-320}
 STATION_EPOCHS=${STATION_EPOCHS:-1}
 MACS=${MACS:-0.25}
@@ -21,12 +21,15 @@ rm -rf "$WORK"
 mkdir -p "$WORK"
 step() { echo "== $*"; "$@"; }
 
-step "$TRAINER" synth --out "$WORK/data" --studies "$STUDIES" --seed "$SEED" --size "$STATION_PX"
+# Two plain findings: what a network can learn in the minutes it has.
+FINDINGS=hardware,lesion
+step "$TRAINER" synth --out "$WORK/data" --studies "$STUDIES" --seed "$SEED" --size "$STATION_PX" \
+  --findings "$FINDINGS"
 # Most of the training is the pruned network's: it takes a quarter of the time of the dense one.
 step "$TRAINER" train --data "$WORK/data" --run "$WORK/dense" --size "$TRAIN_PX" --epochs "$DENSE_EPOCHS" \
   --batch 16 --lr 1e-3 --seed "$SEED" --device "$DEVICE"
 step "$TRAINER" prune --run "$WORK/dense" --data "$WORK/data" --out "$WORK/small" --macs "$MACS" \
-  --size "$TRAIN_PX" --epochs "$SMALL_EPOCHS" --lr 1e-3 --device "$DEVICE"
+  --size "$TRAIN_PX" --epochs "$SMALL_EPOCHS" --lr 5e-4 --device "$DEVICE"
 step "$TRAINER" train --data "$WORK/data" --run "$WORK/station" --init-from "$WORK/small" \
   --size "$STATION_PX" --epochs "$STATION_EPOCHS" --batch 8 --lr 3e-4 --seed "$SEED" --device "$DEVICE"
 step "$TRAINER" export --run "$WORK/station" --data "$WORK/data" --out "$WORK/bundle" --size "$STATION_PX" \
@@ -34,7 +37,8 @@ step "$TRAINER" export --run "$WORK/station" --data "$WORK/data" --out "$WORK/bu
 step "$TRAINER" evaluate --bundle "$WORK/bundle" --data "$WORK/data" --split valid
 
 # Other phantoms than the network has seen, to be replayed.
-step "$TRAINER" synth --out "$WORK/replay" --studies 60 --seed $((SEED + 1)) --size "$STATION_PX"
+step "$TRAINER" synth --out "$WORK/replay" --studies 60 --seed $((SEED + 1)) --size "$STATION_PX" \
+  --findings "$FINDINGS"
 
 rm -rf edge/demo/bundle edge/demo/studies
 mkdir -p edge/demo/studies

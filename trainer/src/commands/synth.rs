@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use contract::study::{MURA_TYPES, StudyType};
 
-use crate::phantom::{self, Options, SIZE_MAX_PX, SIZE_MIN_PX};
+use crate::phantom::{self, FindingKind, Options, SIZE_MAX_PX, SIZE_MIN_PX};
 use crate::progress;
 
 /// Arguments of `synth`.
@@ -25,6 +25,9 @@ pub struct Args {
     /// Study types, taken in turn [default: MURA's seven]
     #[arg(long, value_delimiter = ',', value_name = "XR_TYPE,...")]
     pub types: Vec<StudyType>,
+    /// Findings that abnormal studies show [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "FINDING,...")]
+    pub findings: Vec<FindingKind>,
     /// Subtle findings and more that distracts from them
     #[arg(long)]
     pub hard: bool,
@@ -43,6 +46,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         study_types: match &args.types {
             types if types.is_empty() => MURA_TYPES.map(str::to_owned).to_vec(),
             types => types.iter().map(StudyType::to_string).collect(),
+        },
+        findings: match &args.findings {
+            findings if findings.is_empty() => FindingKind::ALL.to_vec(),
+            findings => findings.clone(),
         },
     };
     let bar = progress::bar(None, "drawing", "images");

@@ -12,7 +12,8 @@ use super::shape::{Bone, Chord, Form, Long};
 use super::skeleton::Joint;
 
 /// The kinds of finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum FindingKind {
     /// A fracture without displacement: a dark line across a bone.
     FractureLine,

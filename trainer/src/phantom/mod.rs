@@ -53,6 +53,8 @@ pub struct Options {
     pub hard: bool,
     /// The study types, taken in turn. One that is not MURA's is drawn as a forearm.
     pub study_types: Vec<String>,
+    /// What abnormal studies show, dealt evenly. Not empty.
+    pub findings: Vec<FindingKind>,
 }
 
 /// The smallest longer side: below it a finding is less than a pixel.

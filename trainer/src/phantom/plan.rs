@@ -55,7 +55,7 @@ pub fn plan(options: &Options) -> Vec<Planned> {
             let deck = &mut labels[usize::from(split == Split::Valid)];
             let abnormal =
                 deck.deal(&mut rng, || vec![vec![true, false]; 9].concat().into_iter().chain([false; 2]));
-            let finding = abnormal.then(|| kinds.deal(&mut rng, || FindingKind::ALL.into_iter()));
+            let finding = abnormal.then(|| kinds.deal(&mut rng, || options.findings.iter().copied()));
             let study_type = options.study_types[(patient - 1) % options.study_types.len()].clone();
             planned.push(Planned { number: planned.len(), split, study_type, patient, of_patient, finding });
         }

@@ -9,7 +9,7 @@ use crate::dataset::{Index, Split};
 
 fn options(studies: usize, size_px: u32, hard: bool) -> Options {
     let study_types = MURA_TYPES.map(str::to_owned).to_vec();
-    Options { studies, seed: 11, size_px, hard, study_types }
+    Options { studies, seed: 11, size_px, hard, study_types, findings: FindingKind::ALL.to_vec() }
 }
 
 fn files(root: &Path) -> HashMap<String, Vec<u8>> {
