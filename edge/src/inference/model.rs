@@ -167,8 +167,9 @@ impl From<TractError> for LoadError {
 fn load_plan(bundle: &Bundle) -> Result<Arc<TypedRunnableModel>, LoadError> {
     let input = &bundle.manifest.input;
     let shape = [1, 3, input.height_px as usize, input.width_px as usize];
+    let mut onnx = bundle.onnx();
     let model = tract_onnx::onnx()
-        .model_for_read(&mut &*bundle.onnx())?
+        .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact(shape).into())?
         .into_optimized()?;
 

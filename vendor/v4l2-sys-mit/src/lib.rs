@@ -1,4 +1,4 @@
-//! Raw bindings of the kernel's `videodev2.h`: see README.md for what differs from the crate on crates.io.
+//! Raw bindings of the kernel's `videodev2.h`: see README.md for what differs from the crate as published.
 
 #![allow(clippy::all)]
 #![allow(missing_docs, non_camel_case_types, non_snake_case, non_upper_case_globals, unused)]
