@@ -6,7 +6,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 ONCE ?=
 
-.PHONY: help demo test libtorch deps trainer demo-bundle schemas audit fmt clean
+.PHONY: help demo test test-vivid libtorch deps trainer demo-bundle schemas audit fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ demo: ## build edge and show it on phantom studies (ONCE=1: stop after the last 
 test: ## fetch what the tests need, then run every check and test
 	scripts/test-deps.sh
 	python3 scripts/run-tests.py
+
+test-vivid: ## try the frame grabber on the kernel's V4L2 test driver, in an emulated machine
+	tests/vivid/run.sh
 
 libtorch: ## fetch the CPU half of libtorch into third_party/libtorch
 	scripts/get-libtorch.sh third_party/libtorch

@@ -321,35 +321,28 @@ fn watch(mut spool: Spool, last: &LastReport, keeper: &Wake, stop: &Stop) {
 struct Grabber {
     source: V4l2Source,
     intake: Intake,
-    busy: Arc<AtomicBool>,
+    busy: AtomicBool,
 }
 
 fn grabber(config: &Config, model: &Model, intake: &Intake) -> Result<Option<Arc<dyn Capture>>, StartError> {
     let Some(v4l2) = &config.v4l2 else { return Ok(None) };
     let source = V4l2Source::start(v4l2.clone(), model.manifest().input.clone(), config.image.limits())?;
-    Ok(Some(Arc::new(Grabber { source, intake: intake.clone(), busy: Arc::default() })))
+    Ok(Some(Arc::new(Grabber { source, intake: intake.clone(), busy: AtomicBool::new(false) })))
 }
 
 impl Capture for Grabber {
-    fn request(&self, study_type: StudyType) -> Result<(), String> {
+    fn take(&self, study_type: StudyType) -> Result<String, String> {
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err(CaptureError::Busy.to_string());
         }
-        let (source, intake, busy) = (self.source.clone(), self.intake.clone(), Arc::clone(&self.busy));
-        let asked = thread::Builder::new().name("frame".to_owned()).spawn(move || {
-            match source.capture(FRAME_MAX) {
-                Ok(frame) => {
-                    if let Err(error) = intake.accept_frame("v4l2", study_type, &frame.png) {
-                        log::error!("a frame was taken and cannot be kept: {error}");
-                    }
-                }
-                Err(error) => log::warn!("no frame: {error}"),
-            }
-            busy.store(false, Ordering::Release);
+        let taken = self.source.capture(FRAME_MAX).map_err(|error| error.to_string()).and_then(|frame| {
+            let accepted = self.intake.accept_frame("v4l2", study_type, &frame.png);
+            accepted.map(|image| image.study_number).map_err(|error| error.to_string())
         });
-        asked.map(drop).map_err(|error| {
-            self.busy.store(false, Ordering::Release);
-            format!("the frame grabber cannot be asked: {error}")
-        })
+        self.busy.store(false, Ordering::Release);
+        if let Err(why) = &taken {
+            log::warn!("no radiograph was taken: {why}");
+        }
+        taken
     }
 }

@@ -59,13 +59,13 @@ struct Grabber {
 }
 
 impl Capture for Grabber {
-    fn request(&self, study_type: StudyType) -> Result<(), String> {
+    fn take(&self, study_type: StudyType) -> Result<String, String> {
         let mut asked = self.asked.lock().unwrap();
         if !asked.is_empty() {
             return Err("the grabber is busy; wait for the radiograph before".to_owned());
         }
         asked.push(study_type);
-        Ok(())
+        Ok("WRI-0001".to_owned())
     }
 }
 
@@ -249,7 +249,8 @@ fn a_radiograph_is_taken_on_request() {
     assert_eq!(page.post_capture(&origin, r#"{"study_type": "XR_WRIST", "x": 1}"#).0, 422);
     assert_eq!(page.post_capture(&origin, "{").0, 400);
     assert!(grabber.asked.lock().unwrap().is_empty());
-    assert_eq!(page.post_capture(&origin, r#"{"study_type": "XR_WRIST"}"#).0, 202);
+    let (status, _, body) = page.post_capture(&origin, r#"{"study_type": "XR_WRIST"}"#);
+    assert_eq!((status, body.as_str()), (201, r#"{"study_number":"WRI-0001"}"#));
     assert_eq!(*grabber.asked.lock().unwrap(), ["XR_WRIST".parse().unwrap()]);
     let (status, _, body) = page.post_capture("", r#"{"study_type": "XR_WRIST"}"#);
     assert_eq!(status, 409);

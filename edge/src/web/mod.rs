@@ -3,7 +3,8 @@
 //! ```text
 //! GET  /              the page: one HTML file with its own style, script and text; nothing from outside
 //! GET  /api/state     the station and its newest studies, as a [`state::State`]
-//! POST /api/capture   {"study_type": "XR_WRIST"}: takes a radiograph from the frame grabber
+//! POST /api/capture   {"study_type": "XR_WRIST"}: takes a radiograph from the frame grabber; answers with
+//!                     {"study_number": "WRI-0007"} once it is accepted, or {"error": …} when it is not
 //! ```
 //!
 //! It listens on loopback only and asks nobody who they are. So that no other page in the technician's browser
@@ -13,6 +14,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread;
 
 use axum::extract::{DefaultBodyLimit, State as Shared};
 use axum::http::{StatusCode, header};
@@ -21,6 +23,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use contract::study::StudyType;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::publish::{Broker, Facts};
 use crate::store::Store;
@@ -52,11 +55,13 @@ pub struct Sources {
 
 /// A source that takes a radiograph when asked to.
 pub trait Capture: Send + Sync + 'static {
-    /// Asks for one radiograph. Returns at once; the study appears among the others when it is accepted.
+    /// Takes one radiograph, as a study of its own, and gives the study's number once it is accepted. Blocks
+    /// until then, for seconds.
     ///
     /// # Errors
-    /// When the source is still busy with the one before, or cannot take one; in words for the technician.
-    fn request(&self, study_type: StudyType) -> Result<(), String>;
+    /// When the source is still busy with the one before, gives none, or it was not accepted; in words for
+    /// the technician.
+    fn take(&self, study_type: StudyType) -> Result<String, String>;
 }
 
 /// The page, bound to its address and not yet served.
@@ -128,13 +133,32 @@ struct CaptureRequest {
     study_type: StudyType,
 }
 
+#[derive(Serialize)]
+struct Taken {
+    study_number: String,
+}
+
 async fn api_capture(Shared(sources): Shared<Sources>, Json(request): Json<CaptureRequest>) -> Response {
-    let Some(capture) = &sources.capture else {
+    let Some(capture) = sources.capture else {
         return refusal(StatusCode::NOT_FOUND, "this station has no frame grabber; put files into the spool");
     };
-    match capture.request(request.study_type) {
-        Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err(why) => refusal(StatusCode::CONFLICT, why),
+    // A thread of its own rather than the runtime's: a stop does not wait for the device.
+    let (reply, answer) = oneshot::channel();
+    let asked = thread::Builder::new().name("frame".to_owned()).spawn(move || {
+        let _ = reply.send(capture.take(request.study_type));
+    });
+    if let Err(error) = asked {
+        return refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the frame grabber cannot be asked: {error}"),
+        );
+    }
+    match answer.await {
+        Ok(Ok(study_number)) => (StatusCode::CREATED, Json(Taken { study_number })).into_response(),
+        Ok(Err(why)) => refusal(StatusCode::CONFLICT, why),
+        Err(_) => {
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, "the frame grabber's thread has failed; try again")
+        }
     }
 }
 

@@ -186,15 +186,17 @@ async function capture(event) {
   const button = byId("capture_button");
   const said = byId("capture_said");
   button.disabled = true;
+  said.textContent = TEXT.capture.asking;
   try {
     const answer = await fetch("/api/capture", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ study_type: byId("study_type").value }),
     });
+    const told = await answer.json();
     said.textContent = answer.ok
-      ? TEXT.capture.asked
-      : fill(TEXT.capture.failed, { why: (await answer.json()).error });
+      ? fill(TEXT.capture.taken, { number: told.study_number })
+      : fill(TEXT.capture.failed, { why: told.error });
   } catch (error) {
     said.textContent = fill(TEXT.capture.failed, { why: error.message });
   }

@@ -75,7 +75,8 @@ const TEXT = {
     label: "Body part",
     choose: "Choose the body part",
     button: "Take radiograph",
-    asked: "Asked for a radiograph.",
+    asking: "Taking the radiograph.",
+    taken: "Taken: {number}.",
     failed: "Not taken: {why}",
   },
 };
