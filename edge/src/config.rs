@@ -98,12 +98,14 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Not TOML, an unknown key, or a value of another type; the text names the line.
-    #[error("the configuration {path} cannot be understood: {source}")]
+    #[error("the configuration {path} cannot be understood: line {line}: {message}; correct or remove it")]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Line, column and key.
-        source: Box<toml::de::Error>,
+        /// The line, from 1; of a missing key, where it should be.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
     },
     /// A value that cannot be right.
     #[error("the configuration {path} is wrong: {problem}")]
@@ -161,8 +163,11 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], but for reading.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let raw: RawConfig = toml::from_str(text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        let raw: RawConfig = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+            ConfigError::Parse { path: path.to_owned(), line, message: error.message().replace('\n', " ") }
+        })?;
         Self::check(raw).map_err(|problem| ConfigError::Invalid { path: path.to_owned(), problem })
     }
 

@@ -171,7 +171,11 @@ impl Intake {
         (self.wake)();
     }
 
-    fn check_space(&self) -> Result<(), AcceptError> {
+    /// Whether there is space for images.
+    ///
+    /// # Errors
+    /// [`AcceptError::DiskFull`] when there is not; a store error when the system does not say.
+    pub fn check_space(&self) -> Result<(), AcceptError> {
         let free_bytes = self.store.disk_free_bytes()?;
         let full = free_bytes < self.disk_free_min_bytes;
         self.health.set(Trouble::DiskFull, full);

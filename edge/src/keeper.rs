@@ -146,10 +146,12 @@ impl Keeper {
             return;
         }
         self.next_upkeep = now + UPKEEP_INTERVAL;
-        match self.store.bound_images() {
+        match self.store.upkeep() {
             Ok(0) => {}
-            Ok(dropped) => log::info!("{dropped} images of acknowledged studies removed to make room"),
-            Err(error) => log::warn!("images cannot be removed to make room: {error}"),
+            Ok(dropped) => {
+                log::info!("{dropped} images of acknowledged studies removed: old, or to make room")
+            }
+            Err(error) => log::warn!("old images cannot be removed: {error}"),
         }
         let refused = self.store.dead_count().is_ok_and(|count| count > 0);
         if self.health.set(Trouble::ResultsRefused, refused) && refused {

@@ -31,7 +31,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde::Deserialize;
 
 use self::layout::{Place, ROOT_PREFIX};
-use self::scan::Found;
+use self::scan::{Found, Scan};
 use super::{Report, Source};
 use crate::config::within;
 use crate::health::{Health, Trouble};
@@ -278,7 +278,7 @@ impl Spool {
     }
 
     /// Warns of files that cannot be taken, by number and study type.
-    fn say_troubled(&mut self, now: Duration, strangers: usize) {
+    fn say_troubled(&mut self, now: Duration, scan: &Scan) {
         let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
         for (path, seen) in &self.seen {
             if let Some((_, what)) = seen.troubled_until.filter(|(until, _)| now < *until) {
@@ -289,8 +289,11 @@ impl Spool {
             .into_iter()
             .map(|((folder, what), count)| format!("{count} under {folder} cannot be {what}"))
             .collect();
-        if strangers > 0 {
-            parts.push(format!("{strangers} lie in folders that are no study type such as XR_WRIST"));
+        if scan.closed_folders > 0 {
+            parts.push(format!("{} folders cannot be opened", scan.closed_folders));
+        }
+        if scan.strangers > 0 {
+            parts.push(format!("{} lie in folders that are no study type such as XR_WRIST", scan.strangers));
         }
         if parts.is_empty() {
             self.said_no_more(Trouble::FilesUnreadable);
@@ -343,11 +346,18 @@ impl Source for Spool {
             }
         };
         self.said_no_more(Trouble::SpoolUnreadable);
+        if scan.cut_short {
+            report.held_prefix = Some("");
+        }
         let ready = self.sort(&scan.files, now, &mut report);
+        if ready.is_empty() && self.intake.check_space().is_ok() {
+            self.said_no_more(Trouble::DiskFull);
+            self.said_no_more(Trouble::StoreFailing);
+        }
         self.take(ready, now, &mut report);
         let present: BTreeSet<&Path> = scan.files.iter().map(|found| found.relative.as_path()).collect();
         self.seen.retain(|path, _| present.contains(path.as_path()));
-        self.say_troubled(now, scan.strangers);
+        self.say_troubled(now, &scan);
         self.remove_empty(&scan.empty_folders, now);
         report
     }
@@ -364,7 +374,7 @@ impl Report {
             Place::In(origin) => {
                 self.held.insert(origin.name.clone());
             }
-            Place::Root => self.held_prefix = Some(ROOT_PREFIX),
+            Place::Root => self.held_prefix = self.held_prefix.or(Some(ROOT_PREFIX)),
         }
     }
 }

@@ -8,6 +8,8 @@ use rusqlite::params;
 use super::error::Doing;
 use super::{Store, StoreError, io_error};
 
+const DAY_MS: i64 = 86_400_000;
+
 /// A file that may go.
 struct Candidate {
     id: i64,
@@ -17,12 +19,36 @@ struct Candidate {
 }
 
 impl Store {
-    /// Removes images of acknowledged studies, oldest first, until all images together fit `images_max_mib`.
-    /// Says how many went.
+    /// Moves what could not be moved before, makes room, and forgets old studies. Says how many images
+    /// went.
     ///
     /// # Errors
-    /// When SQLite fails or a file cannot be removed.
-    pub fn bound_images(&self) -> Result<usize, StoreError> {
+    /// When SQLite fails or a file cannot be moved or removed.
+    pub fn upkeep(&self) -> Result<usize, StoreError> {
+        self.finish_moves()?;
+        Ok(self.bound_images()? + self.forget_old()?)
+    }
+
+    /// Removes what is known of acknowledged studies closed more than `retention_days` ago: files, then rows.
+    fn forget_old(&self) -> Result<usize, StoreError> {
+        const OLD: &str = "open = 0 AND acked_revision = revision AND closed_at_ms < ";
+        let before_ms = self.now_ms() - i64::from(self.inner.limits.retention_days) * DAY_MS;
+        let images = self.candidates(&format!(
+            "SELECT images.id, image_id, extension, size_bytes FROM images JOIN studies ON studies.id = study_id
+             WHERE file != 'dropped' AND {OLD} {before_ms}"
+        ))?;
+        let dropped = self.drop_oldest(images, u64::MAX)?;
+        self.write("forget old studies", |tx| {
+            let old = format!("(SELECT id FROM studies WHERE {OLD} ?1)");
+            tx.execute(&format!("DELETE FROM images WHERE study_id IN {old}"), [before_ms])?;
+            tx.execute(&format!("DELETE FROM studies WHERE id IN {old}"), [before_ms])?;
+            tx.execute("DELETE FROM audit WHERE at_ms < ?1", [before_ms])
+        })?;
+        Ok(dropped)
+    }
+
+    /// Removes images of acknowledged studies, oldest first, until all images together fit `images_max_mib`.
+    pub(super) fn bound_images(&self) -> Result<usize, StoreError> {
         let kept_bytes = self.bytes_in("images")?;
         let over_bytes = kept_bytes.saturating_sub(self.inner.limits.images_max_mib << 20);
         if over_bytes == 0 {
@@ -58,7 +84,7 @@ impl Store {
 
     fn candidates(&self, sql: &str) -> Result<Vec<Candidate>, StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(sql).doing("list images")?;
+        let mut statement = connection.prepare(sql).doing("list images")?;
         let rows = statement
             .query_map([], |row| {
                 Ok(Candidate {

@@ -68,11 +68,13 @@ pub struct LimitsConfig {
     pub images_max_mib: u64,
     /// Free space in MiB below which no image is accepted.
     pub disk_free_min_mib: u64,
+    /// Days after which an acknowledged study, its images and file names are forgotten.
+    pub retention_days: u32,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { rejected_max_mib: 256, images_max_mib: 2048, disk_free_min_mib: 200 }
+        Self { rejected_max_mib: 256, images_max_mib: 2048, disk_free_min_mib: 200, retention_days: 90 }
     }
 }
 
@@ -85,7 +87,8 @@ impl LimitsConfig {
         const TIB_IN_MIB: u64 = 1 << 20;
         within("limits.rejected_max_mib", self.rejected_max_mib, 0, TIB_IN_MIB)?;
         within("limits.images_max_mib", self.images_max_mib, 1, TIB_IN_MIB)?;
-        within("limits.disk_free_min_mib", self.disk_free_min_mib, 0, TIB_IN_MIB)
+        within("limits.disk_free_min_mib", self.disk_free_min_mib, 0, TIB_IN_MIB)?;
+        within("limits.retention_days", u64::from(self.retention_days), 1, 36_500)
     }
 }
 
@@ -299,3 +302,8 @@ fn key_id(site_key: &[u8; KEY_LEN]) -> String {
     text.truncate(8);
     text
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::result as test_result;

@@ -23,6 +23,10 @@ pub(super) struct Scan {
     pub(super) empty_folders: BTreeSet<PathBuf>,
     /// Things that are neither files nor in the folder of a study type.
     pub(super) strangers: usize,
+    /// Folders that cannot be read.
+    pub(super) closed_folders: usize,
+    /// There were more files than one scan takes in.
+    pub(super) cut_short: bool,
 }
 
 /// A file.
@@ -72,11 +76,11 @@ pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
 
 impl Scan {
     fn study_type_folder(&mut self, dir: &Path, folder: &Path) {
-        for (path, metadata) in entries(dir, folder) {
+        for (path, metadata) in self.entries(dir, folder) {
             if metadata.is_dir() {
-                let before = self.files.len();
+                let before = (self.files.len(), self.closed_folders, self.strangers);
                 self.study_folder(dir, &path, 0);
-                if self.files.len() == before {
+                if (self.files.len(), self.closed_folders, self.strangers) == before {
                     self.empty_folders.insert(path);
                 }
             } else if metadata.is_file() {
@@ -88,7 +92,7 @@ impl Scan {
     }
 
     fn study_folder(&mut self, dir: &Path, folder: &Path, depth: usize) {
-        for (path, metadata) in entries(dir, folder) {
+        for (path, metadata) in self.entries(dir, folder) {
             if metadata.is_file() {
                 self.add(path, &metadata);
             } else if metadata.is_dir() && depth < DEPTH_MAX {
@@ -99,8 +103,23 @@ impl Scan {
         }
     }
 
+    /// What lies in a folder, with paths relative to `dir`.
+    fn entries(&mut self, dir: &Path, folder: &Path) -> Vec<(PathBuf, Metadata)> {
+        let list = match fs::read_dir(dir.join(folder)) {
+            Ok(list) => list,
+            Err(error) => {
+                self.closed_folders += usize::from(error.kind() != io::ErrorKind::NotFound);
+                return Vec::new();
+            }
+        };
+        list.filter_map(Result::ok)
+            .filter_map(|entry| Some((folder.join(entry.file_name()), entry.path().symlink_metadata().ok()?)))
+            .collect()
+    }
+
     fn add(&mut self, relative: PathBuf, metadata: &Metadata) {
         if self.files.len() >= FILES_MAX {
+            self.cut_short = true;
             return;
         }
         let name = relative.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
@@ -114,14 +133,6 @@ impl Scan {
             unfinished,
         });
     }
-}
-
-/// What lies in a folder, with paths relative to `dir`. A folder that cannot be read is empty to us.
-fn entries(dir: &Path, folder: &Path) -> Vec<(PathBuf, Metadata)> {
-    let Ok(list) = fs::read_dir(dir.join(folder)) else { return Vec::new() };
-    list.filter_map(Result::ok)
-        .filter_map(|entry| Some((folder.join(entry.file_name()), entry.path().symlink_metadata().ok()?)))
-        .collect()
 }
 
 /// Removes a folder and the folders in it, unless there is a file.

@@ -1,0 +1,455 @@
+//! The store against a model in memory under random actions, closed and opened again between them; and its files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+
+use contract::bundle::Purpose;
+use contract::radiograph::RejectReason;
+use contract::result::{ModelSummary, Outcome, Rejection, StudyResult, StudySummary, ViewResult};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+const GROUPING: Grouping = Grouping { views_max: 4, reopen_max_ms: 3_600_000 };
+
+fn origin(index: u8) -> Origin {
+    let study_type = "XR_WRIST".parse().unwrap();
+    // The last one is a file that is a study by itself.
+    Origin { name: format!("XR_WRIST/{index}"), study_type: Some(study_type), single: index == 3 }
+}
+
+fn image(origin: &Origin) -> NewImage<'_> {
+    NewImage { origin, source_name: "a.png", extension: "png", grouping: GROUPING }
+}
+
+fn facts(path: &str, content: &[u8]) -> SourceFacts {
+    SourceFacts { path: path.to_owned(), size_bytes: content.len() as u64, modified_ns: 7 }
+}
+
+fn accept(store: &Store, origin: &Origin, path: &str, content: &[u8]) -> Accepted {
+    let staged = store.stage(&facts(path, content), &mut &*content).unwrap();
+    store.accept(staged, &image(origin)).unwrap()
+}
+
+fn view(image_id: &str, usable: bool) -> ViewResult {
+    let rejection = Rejection { reason: RejectReason::Blank, detail: "blank".to_owned() };
+    ViewResult {
+        image_id: Some(image_id.to_owned()),
+        probability: usable.then_some(0.5),
+        logit: usable.then_some(0.0),
+        activation_map: None,
+        rejected: (!usable).then_some(rejection),
+        inference_ms: usable.then_some(1.0),
+    }
+}
+
+pub(crate) fn result(study: StudySummary, views: Vec<ViewResult>) -> StudyResult {
+    StudyResult {
+        delivery: None,
+        outcome: if views.iter().any(|view| view.rejected.is_none()) {
+            Outcome::Scored
+        } else {
+            Outcome::Rejected
+        },
+        answer: None,
+        answer_withheld: None,
+        reason: None,
+        study,
+        views,
+        operating_points: None,
+        model: ModelSummary {
+            name: "test".to_owned(),
+            version: 1,
+            bundle_sha256: "0".repeat(64),
+            purpose: Purpose::Demo,
+        },
+        clock_synchronised: None,
+        notice: "test".to_owned(),
+    }
+}
+
+fn finish_next(store: &Store, usable: bool) -> Option<String> {
+    let claim = store.claim().unwrap()?;
+    store.finish(&claim, &view(&claim.image_id, usable)).unwrap();
+    Some(claim.image_id.clone())
+}
+
+fn close(store: &Store, id: i64) -> Option<Closed> {
+    store.close(StudyId(id), result).unwrap()
+}
+
+fn open(dir: &TempDir) -> Store {
+    Store::open(dir.path(), LimitsConfig::default()).unwrap()
+}
+
+fn names(dir: PathBuf) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept(u8),
+    AcceptAgain,
+    Finish(bool),
+    Close(u8),
+    Ack(u8),
+    Refuse(u8),
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0u8..4).prop_map(Step::Accept),
+        1 => Just(Step::AcceptAgain),
+        5 => any::<bool>().prop_map(Step::Finish),
+        4 => (0u8..8).prop_map(Step::Close),
+        2 => (0u8..4).prop_map(Step::Ack),
+        2 => (0u8..2).prop_map(Step::Refuse),
+        1 => Just(Step::Reopen),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// What the store should hold.
+#[derive(Default)]
+struct Model {
+    studies: Vec<ModelStudy>,
+    /// Studies of waiting images, in the order of acceptance.
+    waiting: Vec<usize>,
+    /// Study, revision and refusals by `seq`.
+    outbox: BTreeMap<u64, (usize, u32, u32)>,
+    last_seq: u64,
+    latest: Option<u64>,
+}
+
+struct ModelStudy {
+    origin: u8,
+    open: bool,
+    views: u32,
+    revision: u32,
+}
+
+impl Model {
+    fn accept(&mut self, origin: u8) {
+        let newest = self.studies.iter().rposition(|study| study.origin == origin);
+        let joins = newest.filter(|&study| origin != 3 && self.studies[study].views < GROUPING.views_max);
+        let study = joins.unwrap_or_else(|| {
+            self.studies.push(ModelStudy { origin, open: true, views: 0, revision: 0 });
+            self.studies.len() - 1
+        });
+        self.studies[study].open = true;
+        self.studies[study].views += 1;
+        self.waiting.push(study);
+    }
+
+    fn close(&mut self, study: usize) -> Option<(u32, u64)> {
+        if self.waiting.contains(&study) || !self.studies.get(study)?.open {
+            return None;
+        }
+        self.last_seq += 1;
+        let row = &mut self.studies[study];
+        row.open = false;
+        row.revision += 1;
+        self.outbox.insert(self.last_seq, (study, row.revision, 0));
+        Some((row.revision, self.last_seq))
+    }
+
+    fn alive(&self) -> Vec<u64> {
+        self.outbox.iter().filter(|(_, (_, _, refusals))| *refusals < 5).map(|(seq, _)| *seq).collect()
+    }
+
+    fn check(&self, store: &Store) {
+        let open = store.open_studies().unwrap();
+        let expected: Vec<_> = (1..)
+            .zip(&self.studies)
+            .filter(|(_, study)| study.open)
+            .map(|(id, study)| {
+                let waiting = self.waiting.iter().filter(|&&waiting| waiting as i64 == id - 1).count();
+                (StudyId(id), origin(study.origin).name, study.views, waiting as u32)
+            })
+            .collect();
+        let found: Vec<_> =
+            open.into_iter().map(|study| (study.id, study.origin, study.views, study.waiting)).collect();
+        assert_eq!(found, expected);
+        assert_eq!(store.images_waiting().unwrap(), self.waiting.len() as u64);
+
+        let alive = self.alive();
+        let unsent = store.unsent(0, 1000).unwrap();
+        assert_eq!(unsent.iter().map(|row| row.seq).collect::<Vec<_>>(), alive);
+        for row in unsent {
+            let payload: StudyResult = serde_json::from_str(&row.payload_json).unwrap();
+            let (study, revision, _) = self.outbox[&row.seq];
+            assert_eq!(payload.study.number, Some(format!("WRI-{:04}", study + 1)));
+            assert_eq!(payload.study.revision, revision);
+        }
+        assert_eq!(store.oldest_unsent_seq().unwrap(), alive.first().copied());
+        assert_eq!(store.depth().unwrap(), alive.len() as u64);
+        assert_eq!(store.oldest_age().unwrap().is_some(), !alive.is_empty());
+        assert_eq!(store.dead_count().unwrap(), (self.outbox.len() - alive.len()) as u64);
+        assert_eq!(store.latest().unwrap().map(|row| row.seq), self.latest);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn the_store_does_what_the_model_does(steps in steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(&dir);
+        let outbox_id = store.outbox_id().unwrap();
+        let mut model = Model::default();
+        let mut last_accepted = None;
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Accept(index) => {
+                    let path = format!("{index}/{number}");
+                    let accepted = accept(&store, &origin(index), &path, path.as_bytes());
+                    prop_assert!(!accepted.again);
+                    model.accept(index);
+                    last_accepted = Some((index, path));
+                }
+                Step::AcceptAgain => {
+                    let Some((index, path)) = &last_accepted else { continue };
+                    prop_assert!(accept(&store, &origin(*index), path, path.as_bytes()).again);
+                }
+                Step::Finish(usable) => {
+                    let expected = !model.waiting.is_empty();
+                    prop_assert_eq!(finish_next(&store, usable).is_some(), expected);
+                    if expected {
+                        model.waiting.remove(0);
+                    }
+                }
+                Step::Close(study) => {
+                    let closed = close(&store, i64::from(study) + 1).map(|closed| (closed.revision, closed.seq));
+                    prop_assert_eq!(closed, model.close(usize::from(study)));
+                }
+                Step::Ack(index) => {
+                    let Some(&seq) = model.alive().get(usize::from(index)) else { continue };
+                    store.acked(seq).unwrap();
+                    store.acked(seq).unwrap();
+                    model.outbox.remove(&seq);
+                    // Results are closed in the order of their `seq`, so the newest acknowledged is the latest.
+                    model.latest = model.latest.max(Some(seq));
+                }
+                Step::Refuse(index) => {
+                    let Some(&seq) = model.alive().get(usize::from(index)) else { continue };
+                    let refusals = &mut model.outbox.get_mut(&seq).unwrap().2;
+                    *refusals += 1;
+                    prop_assert_eq!(store.failed(seq, "not authorized").unwrap(), *refusals == 5);
+                }
+                Step::Reopen => {
+                    drop(store);
+                    store = open(&dir);
+                    prop_assert_eq!(store.outbox_id().unwrap(), outbox_id.clone());
+                }
+            }
+            model.check(&store);
+        }
+    }
+}
+
+#[test]
+fn a_late_image_makes_a_second_revision_with_all_views() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    accept(&store, &origin(0), "a", b"a");
+    finish_next(&store, true).unwrap();
+    assert_eq!(close(&store, 1).unwrap().revision, 1);
+    assert!(store.is_closed("XR_WRIST/0").unwrap());
+    accept(&store, &origin(0), "b", b"b");
+    assert!(!store.is_closed("XR_WRIST/0").unwrap());
+    assert_eq!(close(&store, 1), None, "an image waits");
+    finish_next(&store, false).unwrap();
+    assert_eq!(close(&store, 1).unwrap().revision, 2);
+
+    let rows = store.unsent(0, 10).unwrap();
+    let payloads: Vec<StudyResult> =
+        rows.iter().map(|row| serde_json::from_str(&row.payload_json).unwrap()).collect();
+    assert_eq!(payloads[1].views.len(), 2);
+    assert_eq!(payloads[0].study.key, payloads[1].study.key);
+    assert!(payloads[0].study.closed_at < payloads[1].study.closed_at);
+    assert_eq!(store.unsent(1, 10).unwrap().len(), 1);
+}
+
+#[test]
+fn an_old_folder_name_is_another_study() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let first = accept(&store, &origin(0), "a", b"a");
+    finish_next(&store, true).unwrap();
+    close(&store, 1).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let staged = store.stage(&facts("b", b"b"), &mut &b"b"[..]).unwrap();
+    let grouping = Grouping { reopen_max_ms: 1, ..GROUPING };
+    let second = store.accept(staged, &NewImage { grouping, ..image(&origin(0)) }).unwrap();
+    assert_eq!((first.study_number.as_str(), second.study_number.as_str()), ("WRI-0001", "WRI-0002"));
+    let studies = store.recent_studies(10).unwrap();
+    assert_eq!(studies.len(), 2);
+    assert_eq!(studies[0].images[0].source_name, "a.png");
+}
+
+#[test]
+fn a_claimed_image_is_not_given_twice_and_comes_back_when_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    accept(&store, &origin(0), "a", b"a");
+    accept(&store, &origin(0), "b", b"b");
+    let first = store.claim().unwrap().unwrap();
+    let second = store.claim().unwrap().unwrap();
+    assert_ne!(first.image_id, second.image_id);
+    assert!(store.claim().unwrap().is_none());
+    let image_id = first.image_id.clone();
+    drop(first);
+    assert_eq!(store.claim().unwrap().unwrap().image_id, image_id);
+}
+
+#[test]
+fn what_a_crash_left_behind_is_put_right_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let kept = accept(&store, &origin(0), "a", b"a").image_id;
+    let rejected = accept(&store, &origin(0), "b", b"b").image_id;
+    finish_next(&store, true).unwrap();
+    finish_next(&store, false).unwrap();
+    drop(store);
+    let (images, rejects) = (dir.path().join("images"), dir.path().join("rejected"));
+    // Renamed but not committed; half written; committed as rejected but not moved.
+    fs::write(images.join("0123456789abcdef"), "orphan").unwrap();
+    fs::write(images.join("fedcba9876543210.tmp"), "half").unwrap();
+    fs::rename(rejects.join(format!("{rejected}.png")), images.join(&rejected)).unwrap();
+    fs::remove_file(rejects.join(format!("{rejected}.reason.json"))).unwrap();
+
+    drop(open(&dir));
+    assert_eq!(names(images), BTreeSet::from([kept]));
+    let expected = [format!("{rejected}.png"), format!("{rejected}.reason.json")];
+    assert_eq!(names(rejects.clone()), BTreeSet::from(expected));
+    let reason: serde_json::Value =
+        serde_json::from_slice(&fs::read(rejects.join(format!("{rejected}.reason.json"))).unwrap()).unwrap();
+    assert_eq!(reason["reason"], "blank");
+    assert_eq!(reason["study_number"], "WRI-0001");
+}
+
+#[test]
+fn a_source_that_changes_while_it_is_read_is_not_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    for claimed_len in [2, 4] {
+        let facts = SourceFacts { size_bytes: claimed_len, ..facts("a", b"abc") };
+        let error = store.stage(&facts, &mut &b"abc"[..]).unwrap_err();
+        assert!(matches!(error, StageError::Changed), "{error}");
+    }
+    assert!(names(dir.path().join("images")).is_empty());
+}
+
+#[test]
+fn limits_drop_the_oldest_and_never_what_was_not_acknowledged() {
+    const HALF_MIB: usize = 600 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = LimitsConfig { rejected_max_mib: 1, images_max_mib: 1, ..LimitsConfig::default() };
+    let store = Store::open(dir.path(), limits).unwrap();
+    let ids: Vec<String> =
+        (0..3u8).map(|index| accept(&store, &origin(index), "x", &vec![index; HALF_MIB]).image_id).collect();
+    for _ in 0..3 {
+        finish_next(&store, true).unwrap();
+    }
+    for id in 1..=3 {
+        close(&store, id).unwrap();
+    }
+    assert_eq!(store.bound_images().unwrap(), 0, "nothing was acknowledged");
+    store.acked(2).unwrap();
+    assert_eq!(store.bound_images().unwrap(), 1);
+    assert_eq!(store.image_path(&ids[1]).unwrap(), None);
+    store.acked(3).unwrap();
+    assert_eq!(store.bound_images().unwrap(), 1, "the first is older but not acknowledged");
+    assert_eq!(names(dir.path().join("images")), BTreeSet::from([ids[0].clone()]));
+
+    let rejected: Vec<String> = (0..3u8)
+        .map(|index| {
+            let id = accept(&store, &origin(index), "y", &vec![9 + index; HALF_MIB]).image_id;
+            finish_next(&store, false).unwrap();
+            id
+        })
+        .collect();
+    let newest = [format!("{}.png", rejected[2]), format!("{}.reason.json", rejected[2])];
+    assert_eq!(names(dir.path().join("rejected")), BTreeSet::from(newest));
+}
+
+#[test]
+fn a_file_too_large_is_rejected_unread_and_kept_only_where_it_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = LimitsConfig { rejected_max_mib: 2, ..LimitsConfig::default() };
+    let store = Store::open(&dir.path().join("state"), limits).unwrap();
+    let rejection = Rejection { reason: RejectReason::TooLarge, detail: "too large".to_owned() };
+    for (name, mib, kept) in [("fits", 1u64, true), ("does not", 3, false)] {
+        let path = dir.path().join(name);
+        File::create(&path).unwrap().set_len(mib << 20).unwrap();
+        let facts = SourceFacts { path: name.to_owned(), size_bytes: mib << 20, modified_ns: 1 };
+        let accepted = store.accept_too_large(&facts, &path, &image(&origin(0)), rejection.clone()).unwrap();
+        assert!(!path.exists(), "{name}");
+        let files = names(dir.path().join("state/rejected"));
+        assert_eq!(files.contains(&format!("{}.png", accepted.image_id)), kept, "{name}");
+        assert!(files.contains(&format!("{}.reason.json", accepted.image_id)), "{name}");
+    }
+    assert_eq!(store.images_waiting().unwrap(), 0);
+    assert_eq!(close(&store, 1).unwrap().outcome, Outcome::Rejected);
+}
+
+#[test]
+fn old_acknowledged_studies_are_forgotten_with_their_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    for index in 0..3 {
+        accept(&store, &origin(index), "x", &[index]);
+        finish_next(&store, true).unwrap();
+    }
+    close(&store, 1).unwrap();
+    close(&store, 2).unwrap();
+    store.acked(1).unwrap();
+    let months_ago_ms = store.now_ms() - 100 * 86_400_000;
+    store.connection().execute("UPDATE studies SET closed_at_ms = ?1", [months_ago_ms]).unwrap();
+    assert_eq!(store.upkeep().unwrap(), 1);
+    let left: Vec<String> = store.recent_studies(10).unwrap().into_iter().map(|study| study.number).collect();
+    assert_eq!(left, ["WRI-0003", "WRI-0002"]);
+    assert_eq!(names(dir.path().join("images")).len(), 2);
+    // Its number is not used again.
+    assert_eq!(accept(&store, &origin(0), "y", b"y").study_number, "WRI-0004");
+}
+
+#[test]
+fn one_process_holds_a_state_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let error = Store::open(dir.path(), LimitsConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("is in use by another `edge run`"), "{error}");
+    drop(store);
+    drop(open(&dir));
+}
+
+#[test]
+fn the_site_key_is_private_and_lasting_and_must_be_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(&dir).inner.site_key;
+    assert_eq!(open(&dir).inner.site_key, first);
+    let path = dir.path().join(KEY_FILE);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(key_id(&first).len(), 8);
+    fs::write(&path, "short").unwrap();
+    let error = Store::open(dir.path(), LimitsConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("it must hold 32 bytes, found 5"), "{error}");
+}
+
+#[test]
+fn a_newer_file_is_refused_and_an_old_clock_does_not_turn_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let future_ms = store.now_ms() + 86_400_000;
+    set_meta(&store.connection(), "wall_ms", &future_ms.to_string()).unwrap();
+    drop(store);
+    let store = open(&dir);
+    assert!(store.now_ms() >= future_ms);
+    store.connection().pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    let error = Store::open(dir.path(), LimitsConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("newer version (format 99, this one knows 1)"), "{error}");
+}
