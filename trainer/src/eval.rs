@@ -245,7 +245,8 @@ fn study_measures(studies: &[&StudyScore], manifest: Option<&BundleManifest>) ->
                 (f64::from(u8::from(s.probability >= points.decision)), s.abnormal)
             })
             .collect();
-        measures.decision_kappa = Confusion::at(THRESHOLD, &calls).kappa();
+        let both_classes = measures.note.is_none();
+        measures.decision_kappa = Confusion::at(THRESHOLD, &calls).kappa().filter(|_| both_classes);
         let mut answers = Answers::default();
         for study in studies {
             let row = if study.abnormal { &mut answers.positives } else { &mut answers.negatives };
@@ -324,16 +325,17 @@ impl fmt::Display for Report {
             .chain(self.per_type.iter().map(|(study_type, measures)| (study_type.as_str(), measures)))
             .chain([("images", &self.image)]);
         for (name, m) in rows {
-            write!(f, "{name:<14} {:>6} {:>8}  ", m.n, m.positives)?;
+            let mut line = format!("{name:<14} {:>6} {:>8}  ", m.n, m.positives);
             for (value, interval) in [
                 (m.auroc, m.auroc_ci95),
                 (m.kappa, m.kappa_ci95),
                 (m.sensitivity, m.sensitivity_ci95),
                 (m.specificity, m.specificity_ci95),
             ] {
-                write!(f, "{:<21}", cell(value, interval))?;
+                line.push_str(&format!("{:<21}", cell(value, interval)));
             }
-            writeln!(f, "{}", m.decision_kappa.map(|kappa| format!("{kappa:.3}")).unwrap_or_default())?;
+            line.extend(m.decision_kappa.map(|kappa| format!("{kappa:.3}")));
+            writeln!(f, "{}", line.trim_end())?;
         }
         for (name, m) in [("studies", &self.study), ("images", &self.image)] {
             if let Some(note) = &m.note {

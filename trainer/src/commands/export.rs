@@ -9,7 +9,7 @@ use tch::{Device, no_grad};
 use super::evaluate::{bad_model, bundle_fault, load};
 use crate::dataset::Split;
 use crate::exit::Fault;
-use crate::export::{self, ExportError, Label, Verified, bundle};
+use crate::export::{self, ExportError, Label, Verified, bundle, calibrate};
 use crate::model::SIDE_MIN_PX;
 use crate::run::Run;
 use crate::{device, eval};
@@ -80,6 +80,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let contents = export::assemble(&net, &planes, &logits, label).map_err(fault)?;
     let manifest = bundle::write(&args.out, contents).map_err(bundle_fault)?;
     let verified = export::verify(&args.out).map_err(fault)?;
+    if calibrate::TEMPERATURE_RANGE.contains(&manifest.calibration.temperature) {
+        log::warn!(
+            "the temperature {} is at the end of its range: the validation split is too small or too easy to \
+             calibrate on, or the network has hardly learned",
+            manifest.calibration.temperature
+        );
+    }
     print(&args.out, &manifest, verified);
     Ok(())
 }
