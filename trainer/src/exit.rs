@@ -54,6 +54,17 @@ fn io_code(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::NotFound { 66 } else { 74 }
 }
 
+/// An error and its causes in one line. A cause whose words the line already ends with is not repeated.
+pub fn describe(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
@@ -64,6 +75,9 @@ mod tests {
     fn an_expected_failure_keeps_its_code_under_context() {
         let fault = Err::<(), _>(Fault::BadData("a broken run".into())).context("evaluating");
         assert_eq!(fault.map_err(|e| code(&e)), Err(65));
+        let full = io::Error::other("no space left");
+        let fault = anyhow::Error::from(Fault::Io { doing: "writing a file".into(), source: full });
+        assert_eq!(describe(&fault.context("training")), "training: writing a file: no space left");
         let missing = std::fs::read("/nonexistent/file").context("reading the manifest");
         assert_eq!(missing.map(drop).map_err(|e| code(&e)), Err(66));
         assert_eq!(code(&anyhow::anyhow!("a bug")), 1);

@@ -66,7 +66,7 @@ pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
             scan.add(path, &metadata);
         } else if metadata.is_dir() && name.to_str().is_some_and(|name| name.parse::<StudyType>().is_ok()) {
             scan.study_type_folder(dir, &path);
-        } else if !name.to_string_lossy().starts_with('.') {
+        } else if !name.to_string_lossy().starts_with('.') && name != "lost+found" {
             scan.strangers += 1;
         }
     }
