@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,8 +21,14 @@ pub struct Station {
     dir: TempDir,
     config: PathBuf,
     web_port: u16,
-    process: Option<Child>,
+    process: Option<Running>,
     lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// The process, and the thread that reads what it logs until it ends.
+struct Running {
+    child: Child,
+    reader: JoinHandle<()>,
 }
 
 /// What differs from the usual test station.
@@ -119,13 +125,13 @@ impl Station {
         let mut process = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let (lines, stderr) = (self.lines.clone(), process.stderr.take());
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
                 let Ok(line) = line else { break };
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
-        self.process = Some(process);
+        self.process = Some(Running { child: process, reader });
         Ok(())
     }
 
@@ -177,8 +183,9 @@ impl Station {
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+            let _ = process.reader.join();
         }
     }
 
@@ -188,7 +195,7 @@ impl Station {
     /// When it does not within 30 s.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         let process = self.process.as_ref().context("the station is not running")?;
-        bin::succeed(Command::new("kill").args(["-TERM", &process.id().to_string()]))?;
+        bin::succeed(Command::new("kill").args(["-TERM", &process.child.id().to_string()]))?;
         self.wait_for_exit(Duration::from_secs(30))
     }
 
@@ -198,11 +205,13 @@ impl Station {
     /// When it does not in time.
     pub fn wait_for_exit(&mut self, timeout: Duration) -> anyhow::Result<ExitStatus> {
         let mut process = self.process.take().context("the station is not running")?;
-        let ended = wait::until("the station to end", timeout, || process.try_wait().ok().flatten());
+        let ended = wait::until("the station to end", timeout, || process.child.try_wait().ok().flatten());
         if ended.is_err() {
-            let _ = process.kill();
-            let _ = process.wait();
+            let _ = process.child.kill();
+            let _ = process.child.wait();
         }
+        // What it said last is part of how it ended.
+        let _ = process.reader.join();
         ended.map_err(|error| error.context(self.tail()))
     }
 

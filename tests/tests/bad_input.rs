@@ -117,11 +117,18 @@ fn a_station_rejects_with_a_reason_and_goes_on_serving() -> anyhow::Result<()> {
 
         let image_id = result.views[0].image_id.clone().context("image_id")?;
         let rejected = station.state_dir().join("rejected");
-        let why: serde_json::Value =
-            serde_json::from_slice(&fs::read(rejected.join(format!("{image_id}.reason.json")))?)?;
+        // The file follows its row: it moves after the rejection is committed.
+        let why = e2e::wait::until("the reason beside the rejected file", LONG, || {
+            serde_json::from_slice::<serde_json::Value>(
+                &fs::read(rejected.join(format!("{image_id}.reason.json"))).ok()?,
+            )
+            .ok()
+        })?;
         assert_eq!(why["reason"], serde_json::to_value(reason)?, "{name}");
         let extension = name.rsplit('.').next().context("extension")?;
-        let kept = fs::read(rejected.join(format!("{image_id}.{extension}")))?;
+        let kept = e2e::wait::until("the rejected file", LONG, || {
+            fs::read(rejected.join(format!("{image_id}.{extension}"))).ok()
+        })?;
         assert!(kept == *bytes, "{name}: the rejected file is not the one that came");
         station.wait_for_line(&image_id, LONG)?;
     }
@@ -171,8 +178,10 @@ fn rejected_files_are_bounded_oldest_first() -> anyhow::Result<()> {
     let size =
         |paths: &[PathBuf]| paths.iter().filter_map(|path| fs::metadata(path).ok()).map(|m| m.len()).sum();
     e2e::wait::until("the oldest rejected files to go", LONG, || {
-        let bytes: u64 = size(&kept().ok()?);
-        (bytes <= 1 << 20).then_some(())
+        let kept = kept().ok()?;
+        let bytes: u64 = size(&kept);
+        let newest_came = kept.iter().any(|path| e2e::name(path).starts_with(&ids[3]));
+        (newest_came && bytes <= 1 << 20).then_some(())
     })?;
     let names: Vec<String> = kept()?.iter().map(|path| e2e::name(path)).collect();
     assert_eq!(names.len(), 2, "{names:?}");
