@@ -159,7 +159,7 @@ fn model() -> ModelSummary {
 struct NoGrabber;
 
 impl Capture for NoGrabber {
-    fn request(&self, _: StudyType) -> Result<(), String> {
+    fn take(&self, _: StudyType) -> Result<String, String> {
         Err("this is only the page; there is no frame grabber behind it".to_owned())
     }
 }

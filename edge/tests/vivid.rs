@@ -1,6 +1,7 @@
 //! The frame grabber against a real driver, the kernel's vivid, which draws colour bars. `make test-vivid` boots a
 //! kernel that has it and runs this there, with the device in ULNA_V4L2_DEVICE; elsewhere each test says that it
 //! is skipped.
+#![allow(clippy::unwrap_used)] // Helpers of tests, outside of what clippy counts as one.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
