@@ -1,4 +1,5 @@
 //! From the spool to the outbox with a real bundle, stage by stage on one thread.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests, outside of what clippy counts as one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
