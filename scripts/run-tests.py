@@ -14,8 +14,11 @@ import time
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 os.environ["PATH"] = os.path.abspath("third_party/tools/bin") + os.pathsep + os.environ["PATH"]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["ULNA_PYTHONPATH"] = os.path.abspath("third_party/python")
 
-STATION = ["-p", "contract", "-p", "edge"]
+# Every cargo call below builds the whole workspace: another choice of packages means another set of
+# features, and tract would be built twice.
+WORKSPACE = ["--locked", "--workspace"]
 NEXTEST = shutil.which("cargo-nextest") is not None
 TARGET = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", "target"))
 
@@ -60,19 +63,24 @@ def test_counts(output):
     return good, bad
 
 
-def tests(name, packages, *extra):
-    command = ["cargo", "nextest", "run", "--no-fail-fast"] if NEXTEST else ["cargo", "test", "--no-fail-fast"]
-    run(name, command + ["--locked", *packages, *extra], test_counts)
+def tests(name, selection, *fallback):
+    """Runs a part of the workspace's tests: a nextest filter, or what says the same to `cargo test`."""
+    if NEXTEST:
+        run(name, ["cargo", "nextest", "run", "--no-fail-fast", *WORKSPACE, "-E", selection], test_counts)
+    else:
+        run(name, ["cargo", "test", "--no-fail-fast", "--locked", *fallback], test_counts)
 
 
 def build_binaries():
     """Both builds of edge (one may be halted at its crash points) and the trainer, for the end-to-end tests."""
+    # --examples (there are none) makes cargo count the tests' own dependencies in, so that what is built here has
+    # the features of what the tests are built with, and is built once.
+    build = ["cargo", "build", *WORKSPACE, "--bins", "--examples"]
     failpoints = os.path.join(TARGET, "debug", "edge-failpoints")
     edge = os.path.join(TARGET, "debug", "edge")
-    if run("edge with crash points", ["cargo", "build", "--locked", "-p", "edge", "--features", "failpoints"]):
+    if run("edge with crash points", [*build, "--features", "edge/failpoints"]):
         shutil.copy2(edge, failpoints)
-    run("edge", ["cargo", "build", "--locked", "-p", "edge"])
-    run("trainer", ["cargo", "build", "--locked", "-p", "trainer"])
+    run("binaries", build)
     os.environ["ULNA_EDGE_BIN"] = edge
     os.environ["ULNA_EDGE_FAILPOINTS_BIN"] = failpoints
     os.environ["ULNA_TRAINER_BIN"] = os.path.join(TARGET, "debug", "trainer")
@@ -80,12 +88,10 @@ def build_binaries():
 
 run("formatting", ["cargo", "fmt", "--all", "--check"])
 run("dependencies", ["cargo", "deny", "--locked", "check", "bans", "licenses", "sources"])
-run("clippy, station", ["cargo", "clippy", "--locked", *STATION, "-p", "e2e", "--all-targets", "--", "-D", "warnings"])
-run("clippy, trainer", ["cargo", "clippy", "--locked", "-p", "trainer", "--all-targets", "--", "-D", "warnings"])
-tests("station", STATION)
-tests("trainer", ["-p", "trainer"])
+run("clippy", ["cargo", "clippy", *WORKSPACE, "--all-targets", "--", "-D", "warnings"])
 build_binaries()
-tests("end to end", ["-p", "e2e"])
+tests("unit tests", "not package(e2e)", "--workspace", "--exclude", "e2e")
+tests("end to end", "package(e2e)", "-p", "e2e")
 
 if failures:
     print(f"\nfailed: {', '.join(failures)}")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fetches what the tests need and says what: mosquitto and DCMTK (apt), libtorch's CPU half (pip), cargo-deny (cargo).
+# Fetches what the tests need and says what: mosquitto and DCMTK (apt), libtorch's CPU half, scikit-learn and ONNX Runtime
+# (pip), cargo-deny (cargo).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +18,16 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 scripts/get-libtorch.sh third_party/libtorch
+
+# Beside the repository's own files, not in the machine's Python: third_party/python goes into PYTHONPATH.
+if ! cmp -s tests/requirements.txt third_party/python/requirements.txt; then
+  echo "fetching from PyPI: $(grep -v '^#' tests/requirements.txt | tr '\n' ' ')"
+  rm -rf third_party/python third_party/python.part
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --retries 5 --no-cache-dir \
+    --only-binary=:all: --target third_party/python.part -r tests/requirements.txt
+  cp tests/requirements.txt third_party/python.part/
+  mv third_party/python.part third_party/python
+fi
 
 if ! command -v cargo-deny >/dev/null && [ ! -x third_party/tools/bin/cargo-deny ]; then
   echo "building cargo-deny 0.20.2 into third_party/tools"
