@@ -6,7 +6,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 ONCE ?=
 
-.PHONY: help demo test test-vivid libtorch deps trainer demo-bundle schemas audit fmt clean
+.PHONY: help demo test test-vivid libtorch deps trainer demo-bundle bench-prune schemas audit fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ trainer: libtorch ## build the trainer: target/release/trainer
 
 demo-bundle: trainer ## train, prune and export the demo bundle again, from nothing (up to an hour on 2 cores)
 	scripts/demo-bundle.sh
+
+bench-prune: trainer ## measure what pruning costs on hard phantoms, into BENCHMARKS.md (hours; with a GPU)
+	scripts/bench-prune.py
 
 schemas: ## write the JSON Schemas of the payloads again
 	ULNA_BLESS=1 cargo test --locked -p contract --test it schema

@@ -12,6 +12,7 @@ Exit codes:
   65  the data cannot be used: a broken layout, run or bundle, no readable image
   66  an input is missing
   74  reading or writing failed
+  75  stopped by a signal before the end, with everything saved: the same command with --resume goes on
 Results go to standard output, logs and progress to standard error.";
 
 /// Trains, evaluates, prunes and exports Ulna's DenseNet169.

@@ -13,6 +13,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::dataset::{Planes, Split, Study};
 use crate::metrics::{Case, Confusion, RESAMPLES, auroc, bootstrap_ci95};
+use crate::prune::Judged;
 
 /// Images that go through the network at a time.
 const BATCH: usize = 16;
@@ -202,6 +203,13 @@ pub fn report(planes: &Planes, logits: &[f64], split: Split, manifest: Option<&B
         studies,
         unreadable: planes.unreadable.clone(),
     }
+}
+
+/// Only AUROC and kappa at 0.5 over studies, without intervals.
+pub fn judge(planes: &Planes, logits: &[f64]) -> Judged {
+    let cases: Vec<Case> =
+        score(planes, logits, None).iter().map(|study| (study.probability, study.abnormal)).collect();
+    Judged { auroc: auroc(&cases), kappa: Confusion::at(THRESHOLD, &cases).kappa() }
 }
 
 fn score(planes: &Planes, logits: &[f64], manifest: Option<&BundleManifest>) -> Vec<StudyScore> {

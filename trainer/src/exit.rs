@@ -21,6 +21,9 @@ pub enum Fault {
         /// Why it failed.
         source: io::Error,
     },
+    /// Told to stop before the end, with everything saved (75): not done, and not wrong.
+    #[error("{0}")]
+    Stopped(String),
 }
 
 /// The exit code for an error: that of the first cause in its chain that is an expected failure.
@@ -31,6 +34,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 Fault::BadData(_) => 65,
                 Fault::InputMissing(_) => 66,
                 Fault::Io { source, .. } => io_code(source),
+                Fault::Stopped(_) => 75,
             };
         }
         if let Some(error) = cause.downcast_ref::<dataset::Error>() {
@@ -52,6 +56,14 @@ pub fn code(error: &anyhow::Error) -> u8 {
 
 fn io_code(error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::NotFound { 66 } else { 74 }
+}
+
+/// What a command that did not end well says last.
+pub fn last_words(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Fault>() {
+        Some(Fault::Stopped(words)) => words.clone(),
+        _ => format!("error: {}", describe(error)),
+    }
 }
 
 /// An error and its causes in one line. A cause whose words the line already ends with is not repeated.
@@ -81,5 +93,7 @@ mod tests {
         let missing = std::fs::read("/nonexistent/file").context("reading the manifest");
         assert_eq!(missing.map(drop).map_err(|e| code(&e)), Err(66));
         assert_eq!(code(&anyhow::anyhow!("a bug")), 1);
+        let stopped = anyhow::Error::from(Fault::Stopped("stopped after step 7".into()));
+        assert_eq!((code(&stopped), last_words(&stopped).as_str()), (75, "stopped after step 7"));
     }
 }

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", exit::describe(&error));
+            eprintln!("{}", exit::last_words(&error));
             ExitCode::from(exit::code(&error))
         }
     }

@@ -89,8 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let data = DataFacts::of(&train_planes, &valid);
     let run = Run::create(&args.run, config, widths, data)?;
     let session = Session { run: &run, train: &train_planes, valid: &valid, device, stop: &stop };
-    report(&run, &train(&session, start)?);
-    Ok(())
+    Ok(report(&run, &train(&session, start)?)?)
 }
 
 impl Args {
@@ -106,26 +105,25 @@ impl Args {
 }
 
 /// Resumes a run with the data it was started with.
-pub(super) fn go_on(
-    run: &Run,
-    data: &Path,
-    device: tch::Device,
-    stop: &dyn Fn() -> bool,
-) -> anyhow::Result<()> {
+fn go_on(run: &Run, data: &Path, device: tch::Device, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
     let (train_planes, valid) = load_splits(data, &run.config)?;
-    if DataFacts::of(&train_planes, &valid).fingerprint != run.data.fingerprint {
-        return Err(Fault::BadData(format!(
-            "{} holds other images, studies or labels than those {} was started with, so it cannot go on \
-             exactly; use the same data, or start a new run with --init-from",
-            data.display(),
-            run.dir.display()
-        ))
-        .into());
-    }
+    refuse_other_data(run, &DataFacts::of(&train_planes, &valid), data)?;
     run.commit()?;
     let session = Session { run, train: &train_planes, valid: &valid, device, stop };
-    report(run, &train(&session, Start::Resume)?);
-    Ok(())
+    Ok(report(run, &train(&session, Start::Resume)?)?)
+}
+
+/// Refuses to go on with other data than a run was started with.
+pub(super) fn refuse_other_data(run: &Run, found: &DataFacts, data: &Path) -> Result<(), Fault> {
+    if found.fingerprint == run.data.fingerprint {
+        return Ok(());
+    }
+    Err(Fault::BadData(format!(
+        "{} holds other images, studies or labels than those {} was started with, so it cannot go on exactly; \
+         use the same data, or start a new run with --init-from",
+        data.display(),
+        run.dir.display()
+    )))
 }
 
 /// The best weights of a run, by name.
@@ -164,22 +162,25 @@ pub(super) fn stop_on_signals() -> anyhow::Result<impl Fn() -> bool> {
     Ok(move || told.load(Ordering::Relaxed))
 }
 
-/// Says how training ended.
-pub(super) fn report(run: &Run, outcome: &Outcome) {
+/// Says how training ended; one that was told to stop is an error of its own kind.
+pub(super) fn report(run: &Run, outcome: &Outcome) -> Result<(), Fault> {
     let dir = run.dir.display();
     match outcome {
-        Outcome::Stopped(state) => println!(
+        Outcome::Stopped(state) => Err(Fault::Stopped(format!(
             "stopped after step {} in epoch {} of {}; the same command with --resume goes on from there",
             state.step,
             state.epoch + 1,
             run.config.epochs
-        ),
-        Outcome::Finished(state) => println!(
-            "trained {} epochs; lowest validation loss {:.4} in epoch {}; weights in {dir}/best.safetensors",
-            state.epoch,
-            state.best_loss.unwrap_or(f64::NAN),
-            state.best_epoch.unwrap_or(0)
-        ),
+        ))),
+        Outcome::Finished(state) => {
+            println!(
+                "trained {} epochs; lowest validation loss {:.4} in epoch {}; weights in {dir}/best.safetensors",
+                state.epoch,
+                state.best_loss.unwrap_or(f64::NAN),
+                state.best_epoch.unwrap_or(0)
+            );
+            Ok(())
+        }
     }
 }
 
@@ -219,6 +220,6 @@ mod tests {
         let error = same_settings(&saved, &Config { epochs: 3, ..saved.clone() }).unwrap_err().to_string();
         assert!(error.contains("not lower it to 3"), "{error}");
         assert!(same_settings(&saved, &Config { batch: 4, ..saved.clone() }).is_err());
-        assert!(same_settings(&saved, &Config { epochs: 9, seed: 2, ..saved }).is_err());
+        assert!(same_settings(&saved, &Config { epochs: 9, seed: 2, ..saved.clone() }).is_err());
     }
 }

@@ -6,14 +6,19 @@
 //!
 //! A channel is removed where it is read: every layer that reads it loses the matching inputs, which is
 //! exactly what zeroing its activations after each reader's ReLU would do.
+//!
+//! A large cut is better made in several ([`targets`]), each followed by fine-tuning, because the scores of the
+//! channels that stay change when others go. [`Table`] keeps what each step cost.
 
 mod choose;
 mod plan;
 mod score;
+mod steps;
 
 pub use choose::choose;
 pub use plan::{LayerPlan, Plan, Pruned};
-pub use score::{LayerScores, Scores, score};
+pub use score::{Importance, LayerScores, Scores, bn_scale, score};
+pub use steps::{Judged, Step, Table, targets};
 
 #[cfg(test)]
 mod tests;

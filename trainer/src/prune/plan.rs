@@ -64,6 +64,31 @@ impl Plan {
         }
     }
 
+    /// The plan that cuts `earlier`'s network and then this one's, in one: this plan's indices count the
+    /// channels that `earlier` kept.
+    ///
+    /// # Errors
+    /// [`Fault::BadData`] when this plan is not one for the network that `earlier` leaves.
+    pub fn after(&self, earlier: &Self) -> Result<Self, Fault> {
+        self.check(&earlier.widths())?;
+        let both = |kept: &[usize], before: &[usize]| kept.iter().map(|&c| before[c]).collect::<Vec<_>>();
+        let layer = |(l, before): (&LayerPlan, &LayerPlan)| LayerPlan {
+            bottleneck: both(&l.bottleneck, &before.bottleneck),
+            growth: both(&l.growth, &before.growth),
+        };
+        let blocks = self.blocks.iter().zip(&earlier.blocks);
+        Ok(Self {
+            stem: both(&self.stem, &earlier.stem),
+            blocks: blocks.map(|(block, before)| block.iter().zip(before).map(layer).collect()).collect(),
+            transitions: self
+                .transitions
+                .iter()
+                .zip(&earlier.transitions)
+                .map(|(kept, before)| both(kept, before))
+                .collect(),
+        })
+    }
+
     /// The widths of the smaller network.
     pub fn widths(&self) -> Widths {
         let layer = |l: &LayerPlan| LayerWidths { bottleneck: l.bottleneck.len(), growth: l.growth.len() };

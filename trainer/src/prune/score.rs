@@ -1,6 +1,9 @@
-//! How much each channel matters.
+//! How much each channel matters, by one of two measures.
 //!
-//! The measure is the first-order Taylor estimate (Molchanov et al., arXiv 1906.10771) of how far the logit
+//! The scale of batch normalisation (network slimming, Liu et al., arXiv 1708.06519) needs no image: a channel
+//! counts as the sum of gamma squared over its readers.
+//!
+//! The other measure is the first-order Taylor estimate (Molchanov et al., arXiv 1906.10771) of how far the logit
 //! moves when a channel's activations are set to zero after the ReLU of every layer that reads it. With
 //! z = gamma * x + beta before a reader's ReLU, the estimate is the sum of z * dlogit/dz over positions, and
 //! that equals gamma * dlogit/dgamma + beta * dlogit/dbeta: the gradients of the batch normalisations already
@@ -17,6 +20,16 @@ use crate::dataset::Planes;
 use crate::dataset::augment::normalise;
 use crate::exit::Fault;
 use crate::model::{BatchNorm, DenseNet, Widths};
+
+/// How channels are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Importance {
+    /// First-order Taylor estimate of what the logit loses.
+    Taylor,
+    /// Scale of the batch normalisations that read the channel.
+    BnScale,
+}
 
 /// The score of each channel, in the layout of the widths. Higher matters more.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +81,7 @@ pub fn score(
             .sum(Kind::Float)
             .f_backward()
             .map_err(failed)?;
-        total.add_squares(&Scores::signed(net)?);
+        total.add_squares(&Scores::gather(net, estimate)?);
     }
     thaw(true);
     forget_gradients(net);
@@ -78,6 +91,14 @@ pub fn score(
         ));
     }
     Ok(total)
+}
+
+/// Scores the channels of `net` by the scale of the batch normalisations that read them.
+///
+/// # Errors
+/// [`Fault::BadData`] when libtorch fails.
+pub fn bn_scale(net: &DenseNet) -> Result<Scores, Fault> {
+    Scores::gather(net, |norm| values(&norm.weight.detach().square()))
 }
 
 impl Scores {
@@ -93,17 +114,20 @@ impl Scores {
         }
     }
 
-    /// The estimates of one batch, from the gradients now in the network.
-    fn signed(net: &DenseNet) -> Result<Self, Fault> {
+    /// The sum over each channel's readers of what `measure` says of them, one value per channel they read.
+    fn gather(
+        net: &DenseNet,
+        measure: impl Fn(&BatchNorm) -> Result<Vec<f64>, Fault>,
+    ) -> Result<Self, Fault> {
         let mut scores = Self::zero(&net.widths);
         for (block, layers) in net.blocks.iter().enumerate() {
             let mut readers = Vec::new();
             for layer in layers {
-                readers.push(estimate(&layer.norm1)?);
-                scores.blocks[block][layer.number - 1].bottleneck = estimate(&layer.norm2)?;
+                readers.push(measure(&layer.norm1)?);
+                scores.blocks[block][layer.number - 1].bottleneck = measure(&layer.norm2)?;
             }
             let last = net.transitions.get(block).map_or(&net.norm5, |transition| &transition.norm);
-            readers.push(estimate(last)?);
+            readers.push(measure(last)?);
             // Every reader sees a prefix of the block's channels.
             let mut channels = vec![0.0; net.widths.block_output(block)];
             for reader in readers {
@@ -141,10 +165,14 @@ impl Scores {
     }
 }
 
-/// gamma * dgamma + beta * dbeta of each channel.
+/// gamma * dgamma + beta * dbeta of each channel, from the gradients now in the network.
 fn estimate(norm: &BatchNorm) -> Result<Vec<f64>, Fault> {
     let sum = norm.weight.detach() * norm.weight.grad() + norm.bias.detach() * norm.bias.grad();
-    Vec::<f64>::try_from(sum.to_device(Device::Cpu).to_kind(Kind::Double)).map_err(failed)
+    values(&sum)
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>, Fault> {
+    Vec::<f64>::try_from(tensor.to_device(Device::Cpu).to_kind(Kind::Double)).map_err(failed)
 }
 
 fn convolutions(net: &DenseNet) -> impl Iterator<Item = &Tensor> {

@@ -174,3 +174,44 @@ fn uniform_scores(widths: &Widths, score: f64) -> Scores {
         transitions: widths.transitions.iter().map(|&width| vec![score; width]).collect(),
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn two_cuts_are_one(first in any_plan(), seed in any::<u64>()) {
+        let widths = widths();
+        let tensors = fixed_weights(&widths);
+        // Every second channel of what the first plan left, from the front or the back.
+        let half = |count: usize| -> Vec<usize> { ((seed % 2) as usize % count.max(1)..count).step_by(2).collect() };
+        let left = first.widths();
+        let second = Plan {
+            stem: half(left.stem),
+            blocks: left.blocks.iter().map(|block| {
+                block.iter().map(|l| LayerPlan { bottleneck: half(l.bottleneck), growth: half(l.growth) }).collect()
+            }).collect(),
+            transitions: left.transitions.iter().map(|&width| half(width)).collect(),
+        };
+        prop_assume!(second.widths().check().is_ok());
+        let twice = second.apply(&left, &first.apply(&widths, &tensors).unwrap()).unwrap();
+        let once = second.after(&first).unwrap().apply(&widths, &tensors).unwrap();
+        prop_assert_eq!(twice.len(), once.len());
+        for (name, tensor) in &twice {
+            prop_assert_eq!(tensor, &once[name], "{}", name);
+        }
+    }
+}
+
+#[test]
+fn scales_count_once_for_every_reader() {
+    let widths = widths();
+    let net = net(&widths, &fixed_weights(&widths));
+    let scores = bn_scale(&net).unwrap();
+    let square = |tensor: &Tensor, channel: i64| tensor.double_value(&[channel]).powi(2);
+    // The stem's third channel is read by the three layers of block 1 and by the transition.
+    let readers = net.blocks[0].iter().map(|layer| &layer.norm1).chain([&net.transitions[0].norm]);
+    let expected: f64 = readers.map(|norm| square(&norm.weight, 2)).sum();
+    // Squared in f32.
+    assert!((scores.stem[2] - expected).abs() < 1e-5 * expected.max(1.0));
+    let bottleneck = &scores.blocks[1][2].bottleneck;
+    assert!((bottleneck[4] - square(&net.blocks[1][2].norm2.weight, 4)).abs() < 1e-5);
+}

@@ -8,6 +8,7 @@
 //! checkpoints/         the two newest states of training (see `train::checkpoint`)
 //! best.safetensors     weights and running statistics of the epoch with the lowest validation loss
 //! prune.json           only of a pruned run: the plan it came from
+//! steps/, steps.csv, trade-off.svg   only of a pruned run: the cuts on the way and what they cost
 //! ```
 
 pub(crate) mod files;
@@ -37,6 +38,9 @@ pub(crate) const METRICS_FILE: &str = "metrics.csv";
 pub(crate) const CHECKPOINTS_DIR: &str = "checkpoints";
 /// The plan of a pruned run.
 pub const PRUNE_FILE: &str = "prune.json";
+
+/// The runs between the steps of a pruning.
+pub const STEPS_DIR: &str = "steps";
 
 /// What a run was trained on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +119,8 @@ impl Run {
         if !dir.exists() {
             return Ok(());
         }
-        let own = [WIDTHS_FILE, DATA_FILE, CHECKPOINTS_DIR, PRUNE_FILE];
+        let own =
+            [WIDTHS_FILE, DATA_FILE, CHECKPOINTS_DIR, PRUNE_FILE, STEPS_DIR, "steps.csv", "trade-off.svg"];
         let doing = || format!("listing {}", dir.display());
         for entry in fs::read_dir(dir).map_err(io_fault(doing()))? {
             let name = entry.map_err(io_fault(doing()))?.file_name();
@@ -209,6 +214,15 @@ impl Run {
     /// [`Fault::Io`] when it cannot be written.
     pub fn write_json(&self, file: &str, value: &impl Serialize) -> Result<(), Fault> {
         write_atomic(&self.dir.join(file), &json(value)?)
+    }
+
+    /// Removes the checkpoints of a run that will not be resumed.
+    ///
+    /// # Errors
+    /// [`Fault::Io`] when they cannot be removed.
+    pub fn forget_checkpoints(&self) -> Result<(), Fault> {
+        let checkpoints = self.dir.join(CHECKPOINTS_DIR);
+        fs::remove_dir_all(&checkpoints).map_err(io_fault(format!("removing {}", checkpoints.display())))
     }
 
     /// Where the best weights are.

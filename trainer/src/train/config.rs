@@ -3,6 +3,7 @@
 use contract::preprocess::{Aspect, MAX_SIDE_PX, PreprocessSpec};
 use serde::{Deserialize, Serialize};
 
+use super::distill::DistillConfig;
 use crate::model::SIDE_MIN_PX;
 
 /// The settings of a run; what a file leaves out has the default given here.
@@ -31,6 +32,9 @@ pub struct Config {
     pub schedule: Schedule,
     /// What training does to the images.
     pub augment: AugmentConfig,
+    /// Trained networks to learn from beside the labels. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
 }
 
 /// How the two classes weigh in the loss.
@@ -99,6 +103,7 @@ impl Default for Config {
             adam: AdamConfig::default(),
             schedule: Schedule::Plateau { factor: 0.1, patience_epochs: 1 },
             augment: AugmentConfig::default(),
+            distill: None,
         }
     }
 }
@@ -144,6 +149,9 @@ impl Config {
         range("adam.epsilon", epsilon, epsilon > 0.0 && epsilon < 1.0, "above 0, below 1")?;
         if let Schedule::Plateau { factor, .. } = self.schedule {
             range("schedule.factor", factor, factor > 0.0 && factor <= 1.0, "above 0, at most 1")?;
+        }
+        if let Some(distill) = &self.distill {
+            distill.check()?;
         }
         let rotation = self.augment.rotation_max_deg;
         range("augment.rotation_max_deg", rotation, (0.0..=180.0).contains(&rotation), "0 to 180")

@@ -3,6 +3,7 @@
 mod batch;
 pub mod checkpoint;
 mod config;
+mod distill;
 mod history;
 mod loss;
 mod optim;
@@ -17,6 +18,7 @@ use tch::{Device, Kind, Tensor};
 pub use batch::sample;
 pub use checkpoint::State;
 pub use config::{AdamConfig, AugmentConfig, Config, LossWeights, Schedule};
+pub use distill::DistillConfig;
 pub use loss::{ClassWeights, Pair};
 pub use optim::Adam;
 
@@ -26,6 +28,7 @@ use crate::model::{DenseNet, Tensors, load_weights, tensors_to_bytes};
 use crate::run::files::write_atomic;
 use crate::run::{CHECKPOINTS_DIR, Run};
 use batch::{epoch_order, steps_per_epoch, training_batch};
+use distill::Teachers;
 use history::{History, Row};
 use progress::Progress;
 use validate::validate;
@@ -79,6 +82,7 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
             "{study_type} has images of one class only: its loss takes the weights of all types together"
         );
     }
+    let teachers = config.distill.as_ref().map(|distill| Teachers::load(distill, device)).transpose()?;
     let checkpoints = run.dir.join(CHECKPOINTS_DIR);
     let (store, net, mut adam, mut state) = begin(run, start, device)?;
     let mut history = History::open(&run.dir, state.epoch)?;
@@ -95,7 +99,11 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
             let input = training_batch(train, indices, &config.augment, device, (state.seed, state.step));
             tch::manual_seed((state.seed ^ state.step.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i64);
             adam.zero_gradients();
-            let loss = weights.loss(&net.forward_t(&input, true).logit, train, indices);
+            let logit = net.forward_t(&input, true).logit;
+            let mut loss = weights.loss(&logit, train, indices);
+            if let Some(teachers) = &teachers {
+                loss = teachers.mix(&input, &logit, &loss);
+            }
             loss.f_backward().map_err(torch)?;
             adam.step(learning_rate(config, &state, steps));
             loss_sum += loss.detach().to_kind(Kind::Double);
