@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{evaluate, export, index, prune, synth, train};
+use crate::commands::{bench, evaluate, export, index, prune, synth, train};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -36,6 +36,8 @@ pub enum Command {
     Index(index::Args),
     /// Train a DenseNet169
     Train(train::Args),
+    /// Measure how fast this machine is
+    Bench(bench::Args),
     /// Evaluate a run or a bundle, per study and per image
     Evaluate(evaluate::Args),
     /// Shrink a trained network and fine-tune it
@@ -61,6 +63,9 @@ mod tests {
             "synth --out d --studies 10 --seed 1 --size 96 --hard",
             "index --data d --out o",
             "train --data d --run r --size 96 --epochs 1 --device cpu --config t.toml --resume",
+            "train --data d --run r --preset paper --weights densenet169-b2777c0a.pth --epochs 2",
+            "train --data d --run r --preset classic --from-scratch",
+            "bench step --size 96 --batch 4 --device cpu --precision f32 --seconds 1 --json",
             "evaluate --run r --data d --split valid --json",
             "evaluate --bundle b --data d --split valid",
             "prune --run r --data d --out o --macs 0.4 --epochs 1 --size 96",

@@ -248,6 +248,21 @@ impl Bars {
     }
 }
 
+/// Charts of `size_px` each, as [`Chart::svg`] gives them, side by side in one SVG document.
+pub fn beside(charts: &[String], size_px: (u32, u32)) -> String {
+    let (width, height) = (size_px.0 * charts.len() as u32, size_px.1);
+    let mut svg = format!(
+        "<svg width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         xmlns=\"http://www.w3.org/2000/svg\">\n"
+    );
+    for (place, chart) in charts.iter().enumerate() {
+        let x = size_px.0 * place as u32;
+        svg.push_str(&chart.replacen("<svg ", &format!("<svg x=\"{x}\" "), 1));
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 fn draw(

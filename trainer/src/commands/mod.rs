@@ -1,5 +1,7 @@
 //! One module per subcommand: its arguments and what it does with them.
 
+pub mod bench;
+pub mod bench_step;
 pub mod evaluate;
 pub mod export;
 pub mod index;
@@ -19,6 +21,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Synth(args) => synth::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Prune(args) => prune::run(&args),
         Command::Export(args) => export::run(&args),

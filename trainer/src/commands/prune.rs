@@ -22,7 +22,7 @@ use crate::exit::Fault;
 use crate::model::{DenseNet, Tensors, load_weights};
 use crate::prune::{Importance, Judged, Plan, Pruned, Step, Table, bn_scale, choose, score, targets};
 use crate::run::{DataFacts, PRUNE_FILE, Run, STEPS_DIR};
-use crate::train::{Config, DistillConfig, Session, Start, sample, train};
+use crate::train::{Config, DistillConfig, Init, Session, Start, sample, train};
 
 /// Training images that the channels are scored on.
 const SCORED_IMAGES: usize = 256;
@@ -268,6 +268,7 @@ impl Args {
             Some(path) => read_config(path)?,
             None => Config { epochs: source.config.epochs.div_ceil(2), ..source.config.clone() },
         };
+        config.init = Init::Run;
         config.size_px = self.size.unwrap_or(config.size_px);
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.batch = self.batch.unwrap_or(config.batch);

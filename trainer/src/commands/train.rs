@@ -12,9 +12,9 @@ use signal_hook::flag;
 use crate::dataset::{Index, Planes, Split};
 use crate::device;
 use crate::exit::Fault;
-use crate::model::{Tensors, Widths, read_tensors};
-use crate::run::{DataFacts, Run};
-use crate::train::{Config, Outcome, Session, Start, train};
+use crate::model::{Pretrained, Record, Tensors, WHERE_FROM, Widths, read_tensors};
+use crate::run::{DataFacts, Run, WEIGHTS_FILE};
+use crate::train::{Config, Init, Outcome, Preset, Session, Start, is_half, train};
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,14 @@ pub struct Args {
     /// Directory of the run; created when missing
     #[arg(long)]
     pub run: PathBuf,
+    /// Recipe: paper (320 px, classes weighted per study type, five best epochs kept) or classic (224 px,
+    /// plain binary cross entropy, dropout 0.1), both from ImageNet weights (--weights)
+    #[arg(long)]
+    pub preset: Option<Preset>,
+    /// Settings of the run, in the form of a run's train.toml; they win over the preset, and the other
+    /// options over them
+    #[arg(long, value_name = "TOML")]
+    pub config: Option<PathBuf>,
     /// Side of the square input
     #[arg(long, value_name = "PX")]
     pub size: Option<u32>,
@@ -34,9 +42,6 @@ pub struct Args {
     /// auto, cpu or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// Settings of the run; the other options win over it
-    #[arg(long, value_name = "TOML")]
-    pub config: Option<PathBuf>,
     /// Go on where the run was stopped
     #[arg(long)]
     pub resume: bool,
@@ -51,8 +56,15 @@ pub struct Args {
     pub lr: Option<f64>,
     /// Start from the best weights of another run, with its widths; the input size may differ. A run that
     /// goes on with --resume has its weights already
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["weights", "from_scratch"])]
     pub init_from: Option<PathBuf>,
+    /// Start from weights learned on other pictures, as torchvision publishes them for DenseNet169 on
+    /// ImageNet: a .pth or .safetensors file. Its head is left out
+    #[arg(long, value_name = "FILE", conflicts_with = "from_scratch")]
+    pub weights: Option<PathBuf>,
+    /// Start from random weights, although the preset expects --weights
+    #[arg(long)]
+    pub from_scratch: bool,
 }
 
 /// Trains.
@@ -64,7 +76,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     if args.resume && Run::exists(&args.run) {
         let mut run = Run::open(&args.run)?;
-        let base = args.config.as_deref().map_or_else(|| Ok(run.config.clone()), read_config)?;
+        let base = match (args.preset, args.config.as_deref()) {
+            (None, None) => run.config.clone(),
+            (preset, file) => layered(preset, file)?,
+        };
         let asked = args.changed(base);
         same_settings(&run.config, &asked)?;
         run.config.epochs = asked.epochs;
@@ -75,19 +90,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     Run::refuse_occupied(&args.run)?;
-    let base = args.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
-    let config = args.changed(base);
+    let config = args.changed(layered(args.preset, args.config.as_deref())?);
     config.check().map_err(|reason| Fault::BadData(format!("the settings cannot be used: {reason}")))?;
-    let (widths, start) = match &args.init_from {
-        None => (Widths::densenet169(), Start::Fresh),
-        Some(dir) => {
-            let other = Run::open(dir)?;
-            (other.widths.clone(), Start::From(best_tensors(&other)?))
-        }
-    };
+    is_half(config.precision, device)?;
+    let (widths, start, record) = args.first_weights(&config)?;
     let (train_planes, valid) = load_splits(&args.data, &config)?;
     let data = DataFacts::of(&train_planes, &valid);
     let run = Run::create(&args.run, config, widths, data)?;
+    if let Some(record) = record {
+        run.write_json(WEIGHTS_FILE, &record)?;
+    }
     let session = Session { run: &run, train: &train_planes, valid: &valid, device, stop: &stop };
     Ok(report(&run, &train(&session, start)?)?)
 }
@@ -100,7 +112,39 @@ impl Args {
         config.seed = self.seed.unwrap_or(config.seed);
         config.batch = self.batch.unwrap_or(config.batch);
         config.adam.lr = self.lr.unwrap_or(config.adam.lr);
+        let init = [
+            (self.from_scratch, Init::Random),
+            (self.weights.is_some(), Init::Weights),
+            (self.init_from.is_some(), Init::Run),
+        ];
+        config.init = init.iter().find(|(asked, _)| *asked).map_or(config.init, |(_, init)| *init);
         config
+    }
+
+    /// The network's widths and first weights, and the record of the file that they come from.
+    fn first_weights(&self, config: &Config) -> anyhow::Result<(Widths, Start, Option<Record>)> {
+        let widths = config.network.widths();
+        match (config.init, &self.weights, &self.init_from) {
+            (Init::Random, ..) => Ok((widths, Start::Fresh, None)),
+            (Init::Weights, Some(file), _) => {
+                let Pretrained { tensors, record } = Pretrained::read(file, &widths)?;
+                log::info!("{} tensors from {}, SHA-256 {}", record.tensors, record.file, record.sha256);
+                Ok((widths, Start::Pretrained(tensors), Some(record)))
+            }
+            (Init::Weights, None, _) => Err(Fault::InputMissing(format!(
+                "this recipe starts from ImageNet weights: give the file with --weights FILE, or go without \
+                 with --from-scratch (the network then learns far less from as many images). {WHERE_FROM}"
+            ))
+            .into()),
+            (Init::Run, _, Some(dir)) => {
+                let other = Run::open(dir)?;
+                Ok((other.widths.clone(), Start::From(best_tensors(&other)?), None))
+            }
+            (Init::Run, _, None) => Err(Fault::InputMissing(
+                "the settings say init = \"run\": name the run to start from with --init-from RUN".to_owned(),
+            )
+            .into()),
+        }
     }
 }
 
@@ -186,8 +230,17 @@ pub(super) fn report(run: &Run, outcome: &Outcome) -> Result<(), Fault> {
 
 /// Reads settings from a TOML file.
 pub(super) fn read_config(path: &Path) -> anyhow::Result<Config> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(toml::from_str(&text).map_err(|error| Fault::BadData(format!("{}: {error}", path.display())))?)
+    layered(None, Some(path))
+}
+
+/// The settings of a file, if there is one, over those of a preset.
+fn layered(preset: Option<Preset>, file: Option<&Path>) -> anyhow::Result<Config> {
+    let text = match file {
+        Some(path) => fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
+        None => String::new(),
+    };
+    let name = file.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+    Ok(Config::layered(preset, &text).map_err(|error| Fault::BadData(format!("{name}{error}")))?)
 }
 
 /// Refuses to go on with other settings than a run was started with; only the epochs may grow.

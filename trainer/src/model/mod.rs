@@ -5,11 +5,13 @@
 //! is the same code with smaller widths.
 
 mod densenet;
+mod pretrained;
 mod weights;
 mod widths;
 
 pub use densenet::{
     BATCH_NORM_EPS, BatchNorm, Conv, DenseLayer, DenseNet, Forward, Transition, activation_map,
 };
+pub use pretrained::{Pretrained, Record, WHERE_FROM, load_pretrained};
 pub use weights::{Tensors, WeightsError, load_weights, read_tensors, tensors_to_bytes};
 pub use widths::{LayerWidths, SIDE_MIN_PX, Widths, WidthsError};

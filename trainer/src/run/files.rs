@@ -44,8 +44,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 /// Gives an I/O error its context, and says what to do when the disk is full.
 pub(crate) fn io_fault(doing: String) -> impl FnOnce(io::Error) -> Fault {
     move |source| {
-        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let hint = if full { " (free some space, then go on with --resume)" } else { "" };
+        let full = matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        let hint =
+            if full { " (what was there is untouched: make room, then go on with --resume)" } else { "" };
         Fault::Io { doing: format!("{doing}{hint}"), source }
     }
 }

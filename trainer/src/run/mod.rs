@@ -4,9 +4,13 @@
 //! train.toml           settings; written last, so that a directory with it is a whole run
 //! widths.json          the network's widths
 //! data.json            how much data of which types it was trained on
+//! weights.json         only of a run from given weights: their file's name and SHA-256
 //! metrics.csv          one line per finished epoch
+//! curves.svg           the same, drawn
+//! tensorboard/         the same and the loss along the way, as TensorBoard's event files
 //! checkpoints/         the two newest states of training (see `train::checkpoint`)
 //! best.safetensors     weights and running statistics of the epoch with the lowest validation loss
+//! best/                weights of the `keep_best` epochs of lowest validation loss
 //! prune.json           only of a pruned run: the plan it came from
 //! steps/, steps.csv, trade-off.svg   only of a pruned run: the cuts on the way and what they cost
 //! ```
@@ -36,6 +40,12 @@ const DATA_FILE: &str = "data.json";
 const BEST_FILE: &str = "best.safetensors";
 pub(crate) const METRICS_FILE: &str = "metrics.csv";
 pub(crate) const CHECKPOINTS_DIR: &str = "checkpoints";
+pub(crate) const CURVES_FILE: &str = "curves.svg";
+pub(crate) const TENSORBOARD_DIR: &str = "tensorboard";
+/// Where the weights of the best epochs are, besides the very best.
+pub const BEST_DIR: &str = "best";
+/// What a run from given weights started from.
+pub const WEIGHTS_FILE: &str = "weights.json";
 /// The plan of a pruned run.
 pub const PRUNE_FILE: &str = "prune.json";
 
@@ -119,8 +129,16 @@ impl Run {
         if !dir.exists() {
             return Ok(());
         }
-        let own =
-            [WIDTHS_FILE, DATA_FILE, CHECKPOINTS_DIR, PRUNE_FILE, STEPS_DIR, "steps.csv", "trade-off.svg"];
+        let own = [
+            WIDTHS_FILE,
+            DATA_FILE,
+            CHECKPOINTS_DIR,
+            WEIGHTS_FILE,
+            PRUNE_FILE,
+            STEPS_DIR,
+            "steps.csv",
+            "trade-off.svg",
+        ];
         let doing = || format!("listing {}", dir.display());
         for entry in fs::read_dir(dir).map_err(io_fault(doing()))? {
             let name = entry.map_err(io_fault(doing()))?.file_name();
@@ -145,6 +163,12 @@ impl Run {
         if checkpoints.exists() {
             fs::remove_dir_all(&checkpoints)
                 .map_err(io_fault(format!("removing {}", checkpoints.display())))?;
+        }
+        for file in [WEIGHTS_FILE, PRUNE_FILE] {
+            let path = dir.join(file);
+            if path.exists() {
+                fs::remove_file(&path).map_err(io_fault(format!("removing {}", path.display())))?;
+            }
         }
         fs::create_dir_all(&checkpoints).map_err(io_fault(format!("making {}", checkpoints.display())))?;
         write_atomic(&dir.join(WIDTHS_FILE), &json(&widths)?)?;

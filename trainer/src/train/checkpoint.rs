@@ -21,7 +21,9 @@ use sha2::{Digest, Sha256};
 use tch::Tensor;
 use tch::nn::VarStore;
 
+use super::best::Kept;
 use super::optim::Adam;
+use super::precision::LossScale;
 use crate::exit::Fault;
 use crate::model::{load_weights, read_tensors, tensors_to_bytes};
 use crate::run::files::{io_fault, read, write_atomic};
@@ -54,6 +56,12 @@ pub struct State {
     /// The epoch it was reached in, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_epoch: Option<u32>,
+    /// Where the loss is scaled, for half precision: by how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
+    /// The epochs whose weights are kept in `best/`, lowest validation loss first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
 }
 
 impl State {
@@ -69,7 +77,14 @@ impl State {
             epochs_without_improvement: 0,
             best_loss: None,
             best_epoch: None,
+            loss_scale: None,
+            kept: Vec::new(),
         }
+    }
+
+    /// Steps that changed the weights: all but those that half precision could not hold.
+    pub fn steps_applied(&self) -> u64 {
+        self.step - self.loss_scale.as_ref().map_or(0, |scale| scale.skipped)
     }
 }
 
@@ -100,7 +115,6 @@ pub fn save(dir: &Path, store: &VarStore, adam: &Adam, state: &State) -> Result<
 /// # Errors
 /// [`Fault::BadData`] when all are damaged, or the newest good one is of another architecture.
 pub fn restore_newest(dir: &Path, store: &VarStore, adam: &mut Adam) -> Result<Option<State>, Fault> {
-    remove_unfinished(dir)?;
     let paths = list(dir)?;
     for path in &paths {
         let bytes = read(path)?;
@@ -112,7 +126,9 @@ pub fn restore_newest(dir: &Path, store: &VarStore, adam: &mut Adam) -> Result<O
             continue;
         }
         let broken = |error: &dyn std::fmt::Display| Fault::BadData(format!("{}: {error}", path.display()));
-        return restore(&bytes, store, adam).map(Some).map_err(|error| broken(&error));
+        let state = restore(&bytes, store, adam).map_err(|error| broken(&error))?;
+        remove_unfinished(dir)?;
+        return Ok(Some(state));
     }
     if paths.is_empty() {
         return Ok(None);
@@ -141,7 +157,7 @@ fn restore(bytes: &[u8], store: &VarStore, adam: &mut Adam) -> Result<State, Str
         moments.push(moment);
     }
     load_weights(store, &tensors).map_err(|error| error.to_string())?;
-    adam.restore(&moments[0], &moments[1], state.step).map_err(|error| error.to_string())?;
+    adam.restore(&moments[0], &moments[1], state.steps_applied()).map_err(|error| error.to_string())?;
     Ok(state)
 }
 

@@ -4,12 +4,16 @@ use contract::preprocess::{Aspect, MAX_SIDE_PX, PreprocessSpec};
 use serde::{Deserialize, Serialize};
 
 use super::distill::DistillConfig;
-use crate::model::SIDE_MIN_PX;
+use super::preset::Preset;
+use crate::model::{SIDE_MIN_PX, Widths};
 
 /// The settings of a run; what a file leaves out has the default given here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The recipe whose values stand where nothing else was said; only a record in a saved file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// First weights, order and augmentation follow from it. Default 1.
     pub seed: u64,
     /// Side of the square input, at least 64 px. Default 320, as in the paper.
@@ -22,10 +26,21 @@ pub struct Config {
     pub batch: usize,
     /// How the classes weigh. Default `per_type`.
     pub loss: LossWeights,
+    /// Where the first weights come from. Default random.
+    pub init: Init,
+    /// What the network computes in. Default `f32`.
+    pub precision: Precision,
     /// Share of pooled features zeroed in training, 0 to below 1. Default 0.
     pub dropout: f64,
     /// Steps between checkpoints inside an epoch; each epoch ends with one anyway. Default 500.
     pub checkpoint_every_steps: u64,
+    /// A checkpoint is also written when the last one is this old, in seconds. Default 600.
+    pub checkpoint_every_s: u64,
+    /// Epochs of lowest validation loss whose weights are kept in `best/`, beside `best.safetensors`, which
+    /// always is. Default 0.
+    pub keep_best: usize,
+    /// Steps between two points of the loss in the TensorBoard files. Default 10.
+    pub log_every_steps: u64,
     /// The optimiser.
     pub adam: AdamConfig,
     /// How the learning rate changes.
@@ -35,6 +50,47 @@ pub struct Config {
     /// Trained networks to learn from beside the labels. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
+    /// The network that a run with random or given weights has; a run that starts from another run has that
+    /// one's. `widths.json` says what a run has. For tests and experiments.
+    pub network: NetworkConfig,
+}
+
+/// Where the first weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// Random, following from the seed.
+    Random,
+    /// A file of weights learned on other pictures, such as ImageNet (`--weights`).
+    Weights,
+    /// The best weights of another run (`--init-from`).
+    Run,
+}
+
+/// What the network computes in; weights, statistics and the loss are f32 always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// Half precision where libtorch's autocast thinks it safe, with loss scaling. On CUDA only.
+    F16,
+    /// `f16` on CUDA, `f32` elsewhere.
+    Auto,
+}
+
+/// A DenseNet's widths, the same in all layers: DenseNet169 unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkConfig {
+    /// Channels of the first convolution. Default 64.
+    pub stem: usize,
+    /// Layers of each block. Default 6, 12, 32, 32.
+    pub layers: Vec<usize>,
+    /// Channels that a layer adds. Default 32.
+    pub growth: usize,
+    /// Channels inside a layer. Default 128.
+    pub bottleneck: usize,
 }
 
 /// How the two classes weigh in the loss.
@@ -92,19 +148,53 @@ pub struct AugmentConfig {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            preset: None,
             seed: 1,
             size_px: 320,
             aspect: Aspect::Letterbox,
             epochs: 10,
             batch: 8,
             loss: LossWeights::PerType,
+            init: Init::Random,
+            precision: Precision::F32,
             dropout: 0.0,
             checkpoint_every_steps: 500,
+            checkpoint_every_s: 600,
+            keep_best: 0,
+            log_every_steps: 10,
             adam: AdamConfig::default(),
             schedule: Schedule::Plateau { factor: 0.1, patience_epochs: 1 },
             augment: AugmentConfig::default(),
             distill: None,
+            network: NetworkConfig::default(),
         }
+    }
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self { stem: 64, layers: vec![6, 12, 32, 32], growth: 32, bottleneck: 128 }
+    }
+}
+
+impl NetworkConfig {
+    /// The widths of every layer.
+    pub fn widths(&self) -> Widths {
+        Widths::uniform(self.stem, &self.layers, self.growth, self.bottleneck)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { stem, layers, growth, bottleneck } = self;
+        let sizes = [*stem, *growth, *bottleneck];
+        if sizes.iter().any(|size| !(1..=1024).contains(size)) {
+            return Err(format!("network: stem, growth and bottleneck are {sizes:?}, expected 1 to 1024"));
+        }
+        if !(1..=4).contains(&layers.len()) || layers.iter().any(|n| !(1..=128).contains(n)) {
+            return Err(format!(
+                "network.layers is {layers:?}, expected one to four blocks of 1 to 128 layers"
+            ));
+        }
+        self.widths().check().map_err(|error| format!("network: {error}"))
     }
 }
 
@@ -142,6 +232,15 @@ impl Config {
         range("dropout", self.dropout, (0.0..1.0).contains(&self.dropout), "0 to below 1")?;
         let every = self.checkpoint_every_steps;
         range("checkpoint_every_steps", every as f64, every > 0, "1 or more")?;
+        range(
+            "checkpoint_every_s",
+            self.checkpoint_every_s as f64,
+            self.checkpoint_every_s > 0,
+            "1 or more",
+        )?;
+        range("log_every_steps", self.log_every_steps as f64, self.log_every_steps > 0, "1 or more")?;
+        range("keep_best", self.keep_best as f64, self.keep_best <= 1000, "0 to 1000")?;
+        self.network.check()?;
         let AdamConfig { lr, beta1, beta2, epsilon } = self.adam;
         range("adam.lr", lr, lr > 0.0 && lr <= 1.0, "above 0, at most 1")?;
         range("adam.beta1", beta1, (0.0..1.0).contains(&beta1), "0 to below 1")?;

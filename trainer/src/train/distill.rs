@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
+use super::precision::forward;
 use crate::exit::Fault;
 use crate::model::DenseNet;
 use crate::run::Run;
@@ -59,19 +60,20 @@ impl DistillConfig {
 /// Trained networks that give targets.
 pub(super) struct Teachers {
     networks: Vec<(VarStore, DenseNet)>,
+    half: bool,
     weight: f64,
     temperature: f64,
 }
 
 impl Teachers {
-    /// Loads the best network of each run.
-    pub(super) fn load(config: &DistillConfig, device: Device) -> Result<Self, Fault> {
+    /// Loads the best network of each run; with `half` they compute as the student does.
+    pub(super) fn load(config: &DistillConfig, device: Device, half: bool) -> Result<Self, Fault> {
         let networks = config
             .teachers
             .iter()
             .map(|dir| Run::open(dir)?.load_best(device))
             .collect::<Result<Vec<_>, Fault>>()?;
-        Ok(Self { networks, weight: config.weight, temperature: config.temperature })
+        Ok(Self { networks, half, weight: config.weight, temperature: config.temperature })
     }
 
     /// The mixed loss of a batch: `input` f32 `[B, 3, H, W]`, the student's `logit` f32 `[B]` for it, and the
@@ -81,14 +83,15 @@ impl Teachers {
             let sum = self
                 .networks
                 .iter()
-                .map(|(_, net)| (net.forward_t(input, false).logit / self.temperature).sigmoid())
+                .map(|(_, net)| forward(self.half, || net.forward_t(input, false)).logit.to_kind(Kind::Float))
+                .map(|logit| (logit / self.temperature).sigmoid())
                 .reduce(|sum, probability| sum + probability);
             sum.map(|sum| sum / self.networks.len() as f64)
         });
         let Some(target) = target else { return labels.shallow_clone() };
-        let softened = logit.to_kind(Kind::Float) / self.temperature;
+        let softened = logit / self.temperature;
         let soft = softened.binary_cross_entropy_with_logits(
-            &target.to_kind(Kind::Float),
+            &target,
             None::<&Tensor>,
             None::<&Tensor>,
             Reduction::Mean,
@@ -110,7 +113,7 @@ mod tests {
         let net = DenseNet::new(&store.root(), &Widths::uniform(6, &[1, 1], 3, 5));
         let input = Tensor::randn([2, 3, 64, 64], (Kind::Float, Device::Cpu));
         let teacher_logit = no_grad(|| net.forward_t(&input, false).logit);
-        let teachers = Teachers { networks: vec![(store, net)], weight: 1.0, temperature: 3.0 };
+        let teachers = Teachers { networks: vec![(store, net)], half: false, weight: 1.0, temperature: 3.0 };
 
         let agreed = teacher_logit.copy().set_requires_grad(true);
         teachers.mix(&input, &agreed, &Tensor::from(7.0f32)).backward();

@@ -24,6 +24,9 @@ pub(super) struct Row {
     pub(super) valid_loss: f64,
     /// AUROC over validation studies, where both classes are there.
     pub(super) valid_auroc: Option<f64>,
+    /// Cohen's kappa over validation studies at 0.5, where both classes are there.
+    #[serde(default)]
+    pub(super) valid_kappa: Option<f64>,
     /// Training speed, without the validation.
     pub(super) images_per_s: f64,
     /// Duration with the validation; of the part since it was resumed.
@@ -35,6 +38,9 @@ impl fmt::Display for Row {
         write!(f, "loss {:.4}, validation loss {:.4}", self.train_loss, self.valid_loss)?;
         if let Some(auroc) = self.valid_auroc {
             write!(f, ", study AUROC {auroc:.3}")?;
+        }
+        if let Some(kappa) = self.valid_kappa {
+            write!(f, ", kappa {kappa:.3}")?;
         }
         write!(f, ", learning rate {:.1e}, {:.1} images/s, {:.0} s", self.lr, self.images_per_s, self.seconds)
     }
@@ -60,6 +66,11 @@ impl History {
         }
         rows.retain(|row: &Row| row.epoch <= epochs);
         Ok(Self { path, rows })
+    }
+
+    /// All epochs so far.
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// Adds an epoch.

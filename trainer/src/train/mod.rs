@@ -1,36 +1,45 @@
 //! Training: one loop, in [`train`], that can be stopped at any step and goes on exactly where it stopped.
 
 mod batch;
+mod best;
 pub mod checkpoint;
 mod config;
+mod curves;
 mod distill;
 mod history;
 mod loss;
 mod optim;
+mod precision;
+mod preset;
 mod progress;
+mod record;
+mod tensorboard;
 mod validate;
 
-use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 pub use batch::sample;
+pub use best::Kept;
 pub use checkpoint::State;
-pub use config::{AdamConfig, AugmentConfig, Config, LossWeights, Schedule};
+pub use config::{AdamConfig, AugmentConfig, Config, Init, LossWeights, NetworkConfig, Precision, Schedule};
 pub use distill::DistillConfig;
 pub use loss::{ClassWeights, Pair};
 pub use optim::Adam;
+pub use precision::{LossScale, descend, forward, is_half};
+pub use preset::Preset;
 
 use crate::dataset::Planes;
 use crate::exit::Fault;
-use crate::model::{DenseNet, Tensors, load_weights, tensors_to_bytes};
-use crate::run::files::write_atomic;
+use crate::model::{DenseNet, Tensors, load_pretrained, load_weights};
 use crate::run::{CHECKPOINTS_DIR, Run};
 use batch::{epoch_order, steps_per_epoch, training_batch};
 use distill::Teachers;
-use history::{History, Row};
-use progress::Progress;
+use history::Row;
+use progress::{Later, Progress};
+use record::Record;
 use validate::validate;
 
 /// What training starts from.
@@ -40,6 +49,9 @@ pub enum Start {
     Fresh,
     /// These weights, by torchvision's names; all must fit.
     From(Tensors),
+    /// These weights learned on other pictures, by torchvision's names; the head may be missing and is then
+    /// random.
+    Pretrained(Tensors),
     /// The run's newest good checkpoint.
     Resume,
 }
@@ -82,39 +94,52 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
             "{study_type} has images of one class only: its loss takes the weights of all types together"
         );
     }
-    let teachers = config.distill.as_ref().map(|distill| Teachers::load(distill, device)).transpose()?;
+    let half = is_half(config.precision, device)?;
+    let teachers =
+        config.distill.as_ref().map(|distill| Teachers::load(distill, device, half)).transpose()?;
     let checkpoints = run.dir.join(CHECKPOINTS_DIR);
     let (store, net, mut adam, mut state) = begin(run, start, device)?;
-    let mut history = History::open(&run.dir, state.epoch)?;
+    if half {
+        let _ = state.loss_scale.get_or_insert_default();
+    }
+    let mut record = Record::open(run, &state)?;
     let steps = steps_per_epoch(train.len(), config.batch);
+    let mut validation_s = 0.0;
+    let mut saved = Instant::now();
 
     while state.epoch < config.epochs {
         let order = epoch_order(state.seed, state.epoch, train.len());
         let title = format!("epoch {} of {}", state.epoch + 1, config.epochs);
-        let mut progress = Progress::new(title.clone(), steps, state.step_in_epoch);
+        let mut progress = Progress::new(
+            title.clone(),
+            steps,
+            state.step_in_epoch,
+            later(config, &state, steps, validation_s),
+        );
         let mut loss_sum = Tensor::from(state.loss_sum).to_device(device);
         while state.step_in_epoch < steps {
             let first = state.step_in_epoch as usize * config.batch;
             let indices = &order[first..(first + config.batch).min(order.len())];
             let input = training_batch(train, indices, &config.augment, device, (state.seed, state.step));
             tch::manual_seed((state.seed ^ state.step.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i64);
-            adam.zero_gradients();
-            let logit = net.forward_t(&input, true).logit;
+            let logit = forward(half, || net.forward_t(&input, true)).logit.to_kind(Kind::Float);
             let mut loss = weights.loss(&logit, train, indices);
             if let Some(teachers) = &teachers {
                 loss = teachers.mix(&input, &logit, &loss);
             }
-            loss.f_backward().map_err(torch)?;
-            adam.step(learning_rate(config, &state, steps));
+            let lr = learning_rate(config, &state, steps);
+            descend(&loss, &mut adam, &mut state.loss_scale, lr).map_err(torch)?;
             loss_sum += loss.detach().to_kind(Kind::Double);
             state.step += 1;
             state.step_in_epoch += 1;
             progress.step(state.step_in_epoch, indices.len());
+            record.step(&state, || loss_sum.double_value(&[]))?;
 
             let stopping = stop();
-            if stopping || state.step.is_multiple_of(config.checkpoint_every_steps) {
+            if stopping || checkpoint_is_due(config, &state, saved) {
                 state.loss_sum = finite(loss_sum.double_value(&[]), &state)?;
                 checkpoint::save(&checkpoints, &store, &adam, &state)?;
+                saved = Instant::now();
             }
             if stopping {
                 progress.finish();
@@ -122,13 +147,14 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
             }
         }
         state.loss_sum = finite(loss_sum.double_value(&[]), &state)?;
-        let rate = progress.images_per_s();
+        let (rate, trained_s) = (progress.images_per_s(), progress.seconds());
+        progress.finish();
         let Some(validation) = validate(&net, valid, &weights, device, config.batch, stop)? else {
-            progress.finish();
             checkpoint::save(&checkpoints, &store, &adam, &state)?;
             return Ok(Outcome::Stopped(state));
         };
         let valid_loss = finite(validation.loss, &state)?;
+        validation_s = progress.seconds() - trained_s;
 
         let row = Row {
             epoch: state.epoch + 1,
@@ -137,16 +163,19 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
             train_loss: state.loss_sum / steps as f64,
             valid_loss,
             valid_auroc: validation.study_auroc,
+            valid_kappa: validation.study_kappa,
             images_per_s: rate,
             seconds: progress.seconds(),
         };
-        progress.finish();
         log::info!("{title}: {row}{}", if progress.resumed() { " (resumed)" } else { "" });
-        judge(run, &store, &mut state, &row)?;
-        history.append(&row)?;
+        judge(config, &mut state, &row);
+        best::keep(run, &store, &mut state, &row)?;
+        record.epoch(&row)?;
         state.epoch += 1;
         (state.step_in_epoch, state.loss_sum) = (0, 0.0);
         checkpoint::save(&checkpoints, &store, &adam, &state)?;
+        saved = Instant::now();
+        best::tidy(run, &state)?;
     }
     Ok(Outcome::Finished(state))
 }
@@ -158,14 +187,16 @@ fn begin(run: &Run, start: Start, device: Device) -> Result<(VarStore, DenseNet,
     let store = VarStore::new(device);
     let mut net = DenseNet::new(&store.root(), &run.widths);
     net.dropout = run.config.dropout;
-    if let Start::From(tensors) = &start {
-        load_weights(&store, tensors)
-            .map_err(|error| Fault::BadData(format!("the weights to start from do not fit: {error}")))?;
+    match &start {
+        Start::From(tensors) => load_weights(&store, tensors).map_err(|error| error.to_string()),
+        Start::Pretrained(tensors) => load_pretrained(&store, tensors),
+        Start::Fresh | Start::Resume => Ok(()),
     }
+    .map_err(|error| Fault::BadData(format!("the weights to start from do not fit: {error}")))?;
     let mut adam = Adam::new(&store, run.config.adam).map_err(torch)?;
     let checkpoints = run.dir.join(CHECKPOINTS_DIR);
     if matches!(start, Start::Resume) {
-        let Some(state) = checkpoint::restore_newest(&checkpoints, &store, &mut adam)? else {
+        let Some(mut state) = checkpoint::restore_newest(&checkpoints, &store, &mut adam)? else {
             return Err(Fault::BadData(format!(
                 "{} holds no checkpoint to go on from: start a new run in another directory",
                 checkpoints.display()
@@ -173,6 +204,9 @@ fn begin(run: &Run, start: Start, device: Device) -> Result<(VarStore, DenseNet,
         };
         let (epoch, step) = (state.epoch + 1, state.step);
         log::info!("going on in epoch {epoch} after step {step}");
+        best::forget_missing(run, &mut state);
+        best::tidy(run, &state)?;
+        run.commit()?;
         return Ok((store, net, adam, state));
     }
     let state = State::start(run.config.seed);
@@ -196,16 +230,27 @@ fn learning_rate(config: &Config, state: &State, steps_per_epoch: u64) -> f64 {
     }
 }
 
-/// Keeps the weights of an epoch with a new lowest validation loss; after another, the rate may fall.
-fn judge(run: &Run, store: &VarStore, state: &mut State, row: &Row) -> Result<(), Fault> {
+/// Whether so many steps or seconds went by since the last checkpoint.
+fn checkpoint_is_due(config: &Config, state: &State, saved: Instant) -> bool {
+    state.step.is_multiple_of(config.checkpoint_every_steps)
+        || saved.elapsed() >= Duration::from_secs(config.checkpoint_every_s)
+}
+
+/// What is left to do after the epoch that `state` is in.
+fn later(config: &Config, state: &State, steps_per_epoch: u64, validation_s: f64) -> Later {
+    let validations = config.epochs - state.epoch;
+    Later { steps: u64::from(validations - 1) * steps_per_epoch, validations, validation_s }
+}
+
+/// Notes an epoch with a new lowest validation loss; after another, the rate may fall.
+fn judge(config: &Config, state: &mut State, row: &Row) {
     if state.best_loss.is_none_or(|best| row.valid_loss < best) {
         (state.best_loss, state.best_epoch) = (Some(row.valid_loss), Some(row.epoch));
         state.epochs_without_improvement = 0;
-        return save_best(run, store, row.epoch, row.valid_loss);
+        return;
     }
     state.epochs_without_improvement += 1;
-    lower_on_plateau(&run.config, state);
-    Ok(())
+    lower_on_plateau(config, state);
 }
 
 fn lower_on_plateau(config: &Config, state: &mut State) {
@@ -219,15 +264,6 @@ fn lower_on_plateau(config: &Config, state: &mut State) {
             config.adam.lr * state.lr_factor
         );
     }
-}
-
-fn save_best(run: &Run, store: &VarStore, epoch: u32, valid_loss: f64) -> Result<(), Fault> {
-    let variables: Vec<_> = store.variables().into_iter().collect();
-    // One key only: a map of several would be written in another order each time.
-    let facts = HashMap::from([("epoch".to_owned(), format!("{epoch}, validation loss {valid_loss}"))]);
-    let bytes = tensors_to_bytes(&variables, facts)
-        .map_err(|error| Fault::BadData(format!("serialising the best weights: {error}")))?;
-    write_atomic(&run.best_path(), &bytes)
 }
 
 fn require_both_classes(train: &Planes, valid: &Planes) -> Result<(), Fault> {

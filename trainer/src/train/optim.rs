@@ -81,6 +81,11 @@ impl Adam {
         let _ = self.gradients.zero_();
     }
 
+    /// The gradients of all variables one after another, f32, zero in the gaps between them.
+    pub fn gradients(&mut self) -> &mut Tensor {
+        &mut self.gradients
+    }
+
     /// One step with learning rate `lr` (algorithm 1 of arXiv 1412.6980).
     pub fn step(&mut self, lr: f64) {
         self.steps += 1;

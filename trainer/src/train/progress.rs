@@ -3,13 +3,25 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{FormattedDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
+/// What comes after the epoch that is running.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Later {
+    /// Steps of the epochs to come.
+    pub(super) steps: u64,
+    /// Validations to come, with this epoch's.
+    pub(super) validations: u32,
+    /// Seconds that the last validation took.
+    pub(super) validation_s: f64,
+}
+
 /// Progress through one epoch.
 pub(super) struct Progress {
+    later: Later,
     bar: Option<ProgressBar>,
     title: String,
     images: usize,
@@ -21,11 +33,10 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Of an epoch of `steps` steps, of which `done` were taken before.
-    pub(super) fn new(title: String, steps: u64, done: u64) -> Self {
+    pub(super) fn new(title: String, steps: u64, done: u64, later: Later) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} ETA {eta}")
-            {
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}") {
                 bar.set_style(style);
             }
             bar.set_prefix(title.clone());
@@ -33,20 +44,35 @@ impl Progress {
             bar
         });
         let started = Instant::now();
-        Self { bar, title, images: 0, steps, first_step: done, started, line_at: started }
+        Self { later, bar, title, images: 0, steps, first_step: done, started, line_at: started }
     }
 
     /// After a step over `images` images; `step` counts from 1 in the epoch.
     pub(super) fn step(&mut self, step: u64, images: usize) {
         self.images += images;
-        let rate = self.images_per_s();
         if let Some(bar) = &self.bar {
             bar.set_position(step);
-            bar.set_message(format!("{rate:.1} images/s"));
+            bar.set_message(self.pace(step));
         } else if self.line_at.elapsed() >= LINE_EVERY {
             self.line_at = Instant::now();
-            log::info!("{}: step {step} of {}, {rate:.1} images/s", self.title, self.steps);
+            log::info!("{}: step {step} of {}, {}", self.title, self.steps, self.pace(step));
         }
+    }
+
+    /// The rate, and the time that is left to the epoch's last step and to the end of the run.
+    fn pace(&self, step: u64) -> String {
+        let per_step = self.seconds() / (step - self.first_step).max(1) as f64;
+        let epoch_s = (self.steps - step) as f64 * per_step;
+        let run_s = epoch_s
+            + self.later.steps as f64 * per_step
+            + f64::from(self.later.validations) * self.later.validation_s;
+        let left = |seconds: f64| FormattedDuration(Duration::from_secs(seconds as u64));
+        format!(
+            "{:.1} images/s, {} left of the epoch, {} of the run",
+            self.images_per_s(),
+            left(epoch_s),
+            left(run_s)
+        )
     }
 
     /// Images per second since the epoch was begun or resumed.

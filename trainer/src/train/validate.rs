@@ -8,16 +8,19 @@ use super::loss::ClassWeights;
 use crate::dataset::Planes;
 use crate::exit::Fault;
 use crate::model::DenseNet;
+use crate::progress;
 
 /// Images per batch when nothing is learned.
 const BATCH_MIN: usize = 16;
 
-/// How good the network is on the validation split.
+/// How good the network is on the validation split, in single precision as it will be used.
 pub(super) struct Validation {
     /// Mean weighted loss over images.
     pub(super) loss: f64,
     /// AUROC of study scores.
     pub(super) study_auroc: Option<f64>,
+    /// Kappa of study scores at 0.5.
+    pub(super) study_kappa: Option<f64>,
 }
 
 /// The logits of all images of a split, in order, or `None` when told to stop.
@@ -30,14 +33,18 @@ fn logits(
 ) -> Result<Option<Vec<f64>>, Fault> {
     let mut logits = Vec::with_capacity(planes.len());
     let images: Vec<usize> = (0..planes.len()).collect();
+    let bar = progress::bar(Some(planes.len() as u64), "validating", "images");
     for indices in images.chunks(batch.max(BATCH_MIN)) {
         if stop() {
+            bar.finish_and_clear();
             return Ok(None);
         }
         let input = plain_batch(planes, indices, device);
         let logit = no_grad(|| net.forward_t(&input, false).logit).to_kind(Kind::Double);
         logits.extend(Vec::<f64>::try_from(logit).map_err(super::torch)?);
+        bar.inc(indices.len() as u64);
     }
+    bar.finish_and_clear();
     Ok(Some(logits))
 }
 
@@ -69,5 +76,6 @@ pub(super) fn validate(
         .filter_map(|(views, study)| Some((study_score(views)?, study.abnormal)))
         .collect();
     let study_auroc = crate::metrics::auroc(&cases);
-    Ok(Some(Validation { loss: loss / logits.len() as f64, study_auroc }))
+    let study_kappa = crate::metrics::kappa(&cases, 0.5);
+    Ok(Some(Validation { loss: loss / logits.len() as f64, study_auroc, study_kappa }))
 }
