@@ -12,7 +12,7 @@ use plotters::prelude::*;
 /// Width and height of a chart unless said otherwise, pixels.
 pub const SIZE_PX: (u32, u32) = (560, 400);
 /// Colours of series, in order: distinct also to people who see colours differently (Okabe and Ito).
-const PALETTE: [RGBColor; 7] = [
+pub(crate) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -21,7 +21,7 @@ const PALETTE: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
     RGBColor(90, 90, 90),
 ];
-const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 
 /// Why a chart could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,8 @@ impl Chart {
         draw(&self.title, size_px, |area| self.draw(area))
     }
 
-    fn draw(&self, area: &Area<'_>) -> Result<(), String> {
+    /// Draws the chart on a part of a page.
+    pub(crate) fn draw(&self, area: &Area<'_>) -> Result<(), String> {
         let x = self.x.clone().unwrap_or_else(|| self.fitted(|point| point.0));
         let y = self.y.clone().unwrap_or_else(|| self.fitted(|point| point.1));
         let mut chart = ChartBuilder::on(area)
@@ -263,9 +264,10 @@ pub fn beside(charts: &[String], size_px: (u32, u32)) -> String {
     svg
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn draw(
+/// Draws on a white page of `size_px`.
+pub(crate) fn draw(
     title: &str,
     size_px: (u32, u32),
     paint: impl FnOnce(&Area<'_>) -> Result<(), String>,
@@ -279,7 +281,7 @@ fn draw(
     Ok(svg)
 }
 
-fn text(error: impl Display) -> String {
+pub(crate) fn text(error: impl Display) -> String {
     error.to_string()
 }
 
