@@ -22,7 +22,7 @@ pub struct Args {
     /// Bundle whose ONNX file is evaluated
     #[arg(long)]
     pub bundle: Option<PathBuf>,
-    /// Data set in the MURA layout
+    /// Data set in the MURA layout, or a packed cache of one
     #[arg(long)]
     pub data: PathBuf,
     /// train or valid
@@ -94,7 +94,7 @@ pub(super) fn load(
     split: Split,
     spec: &contract::preprocess::PreprocessSpec,
 ) -> anyhow::Result<Planes> {
-    let index = Index::scan(data)?;
+    let index = Index::open(data)?;
     for (path, reason) in &index.skipped {
         log::warn!("skipped {path}: {reason}");
     }
@@ -105,7 +105,7 @@ pub(super) fn load(
             Fault::BadData(format!("{data} has no studies in {split}: choose the other --split")).into()
         );
     }
-    let planes = Planes::load(studies, spec)?;
+    let planes = index.planes(studies, spec)?;
     for (path, reason) in &planes.unreadable {
         log::warn!("cannot read {path}: {reason}");
     }

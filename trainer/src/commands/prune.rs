@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::train::{best_tensors, go_on, load_splits, read_config, report, stop_on_signals};
-use crate::dataset::{Index, Planes, Split, Study};
+use crate::dataset::{Index, Split, Study};
 use crate::device;
 use crate::exit::Fault;
 use crate::prune::{Plan, Pruned, choose, score};
@@ -21,7 +21,7 @@ pub struct Args {
     /// Run whose best network is pruned
     #[arg(long)]
     pub run: PathBuf,
-    /// Data set in the MURA layout
+    /// Data set in the MURA layout, or a packed cache of one
     #[arg(long)]
     pub data: PathBuf,
     /// Directory of the new run
@@ -108,9 +108,9 @@ impl Args {
 
 /// Scores the channels at the size the run was trained at, on some of its training images, and chooses.
 fn plan(args: &Args, source: &Run, device: tch::Device) -> anyhow::Result<Plan> {
-    let index = Index::scan(&args.data)?;
+    let index = Index::open(&args.data)?;
     let studies = some_studies(index.split(Split::Train), source.config.seed);
-    let planes = Planes::load(&studies, &source.spec).context("loading images to score the channels on")?;
+    let planes = index.planes(&studies, &source.spec).context("loading images to score the channels on")?;
     log::info!("scoring the channels on {} images at {} px", planes.len(), source.spec.width_px);
     let (_store, net) = source.load_best(device)?;
     let scores = score(&net, &planes, device, source.config.batch, source.config.seed)?;

@@ -3,6 +3,7 @@
 use contract::preprocess::{Aspect, MAX_SIDE_PX, PreprocessSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::loader::LoaderConfig;
 use crate::model::SIDE_MIN_PX;
 
 /// The settings of a run; what a file leaves out has the default given here.
@@ -31,6 +32,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// What training does to the images.
     pub augment: AugmentConfig,
+    /// How batches are made.
+    pub loader: LoaderConfig,
 }
 
 /// How the two classes weigh in the loss.
@@ -99,6 +102,7 @@ impl Default for Config {
             adam: AdamConfig::default(),
             schedule: Schedule::Plateau { factor: 0.1, patience_epochs: 1 },
             augment: AugmentConfig::default(),
+            loader: LoaderConfig::default(),
         }
     }
 }
@@ -146,7 +150,8 @@ impl Config {
             range("schedule.factor", factor, factor > 0.0 && factor <= 1.0, "above 0, at most 1")?;
         }
         let rotation = self.augment.rotation_max_deg;
-        range("augment.rotation_max_deg", rotation, (0.0..=180.0).contains(&rotation), "0 to 180")
+        range("augment.rotation_max_deg", rotation, (0.0..=180.0).contains(&rotation), "0 to 180")?;
+        self.loader.check()
     }
 }
 

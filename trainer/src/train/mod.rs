@@ -25,7 +25,7 @@ use crate::exit::Fault;
 use crate::model::{DenseNet, Tensors, load_weights, tensors_to_bytes};
 use crate::run::files::write_atomic;
 use crate::run::{CHECKPOINTS_DIR, Run};
-use batch::{epoch_order, steps_per_epoch, training_batch};
+use batch::{Batches, steps_per_epoch};
 use history::{History, Row};
 use progress::Progress;
 use validate::validate;
@@ -85,17 +85,15 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
     let steps = steps_per_epoch(train.len(), config.batch);
 
     while state.epoch < config.epochs {
-        let order = epoch_order(state.seed, state.epoch, train.len());
+        let mut batches = Batches::of_epoch(train, config, device, &state)?;
         let title = format!("epoch {} of {}", state.epoch + 1, config.epochs);
         let mut progress = Progress::new(title.clone(), steps, state.step_in_epoch);
         let mut loss_sum = Tensor::from(state.loss_sum).to_device(device);
         while state.step_in_epoch < steps {
-            let first = state.step_in_epoch as usize * config.batch;
-            let indices = &order[first..(first + config.batch).min(order.len())];
-            let input = training_batch(train, indices, &config.augment, device, (state.seed, state.step));
+            let (indices, input) = batches.next()?;
             tch::manual_seed((state.seed ^ state.step.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i64);
             adam.zero_gradients();
-            let loss = weights.loss(&net.forward_t(&input, true).logit, train, indices);
+            let loss = weights.loss(&net.forward_t(&input, true).logit, train, &indices);
             loss.f_backward().map_err(torch)?;
             adam.step(learning_rate(config, &state, steps));
             loss_sum += loss.detach().to_kind(Kind::Double);
