@@ -2,14 +2,14 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, evaluate, export, index, prune, synth, train};
+use crate::commands::{bench, evaluate, explore, export, index, pack, prune, synth, train};
 
 const AFTER_HELP: &str = "\
 Exit codes:
    0  done
    1  internal error
    2  the command line is wrong
-  65  the data cannot be used: a broken layout, run or bundle, no readable image
+  65  the data cannot be used: a broken layout, cache, run or bundle, no readable image
   66  an input is missing
   74  reading or writing failed
   75  stopped by a signal before the end, with everything saved: the same command with --resume goes on
@@ -32,12 +32,16 @@ pub struct Cli {
 pub enum Command {
     /// Draw synthetic radiographs in the MURA layout
     Synth(synth::Args),
-    /// List a data set's studies and images as CSV, and say what does not fit
+    /// List a data set's studies and images as CSV, and say what does not fit or cannot be read
     Index(index::Args),
+    /// Draw a data set's distributions and show some of its radiographs, on one HTML page
+    Explore(explore::Args),
+    /// Decode and preprocess a data set once, into a cache that the other commands take as --data
+    Pack(pack::Args),
+    /// Measure how fast parts of training run on this machine
+    Bench(bench::Args),
     /// Train a DenseNet169
     Train(train::Args),
-    /// Measure how fast this machine is
-    Bench(bench::Args),
     /// Evaluate a run or a bundle, per study and per image
     Evaluate(evaluate::Args),
     /// Shrink a trained network and fine-tune it
@@ -61,7 +65,10 @@ mod tests {
     fn the_documented_commands_parse() {
         for line in [
             "synth --out d --studies 10 --seed 1 --size 96 --hard",
-            "index --data d --out o",
+            "index --data d --out o --no-check",
+            "explore --data d --out o --per-sheet 4 --seed 2",
+            "pack --data d --out c --size 224 --aspect squash",
+            "bench loader --data c --batch 8 --seconds 1 --json",
             "train --data d --run r --size 96 --epochs 1 --device cpu --config t.toml --resume",
             "train --data d --run r --preset paper --weights densenet169-b2777c0a.pth --epochs 2",
             "train --data d --run r --preset classic --from-scratch",

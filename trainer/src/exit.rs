@@ -39,7 +39,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<dataset::Error>() {
             return match error {
-                dataset::Error::Missing { .. } => 66,
+                dataset::Error::Missing { .. } | dataset::Error::NoFiles { .. } => 66,
                 dataset::Error::Io { source, .. } => io_code(source),
                 _ => 65,
             };

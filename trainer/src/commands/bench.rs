@@ -1,20 +1,20 @@
-//! `trainer bench`: how fast this machine is.
+//! `trainer bench`: how fast parts of training run on this machine.
 
-use clap::Subcommand;
-
-use super::bench_step;
+use super::{bench_loader, bench_step};
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to measure.
+    /// What is measured.
     #[command(subcommand)]
     pub what: What,
 }
 
-/// What to measure.
-#[derive(Debug, Subcommand)]
+/// What is measured.
+#[derive(Debug, clap::Subcommand)]
 pub enum What {
+    /// Images per second from files and from a packed cache, with and without augmentation
+    Loader(bench_loader::Args),
     /// Images per second of a training step and of inference, on random images
     Step(bench_step::Args),
 }
@@ -25,6 +25,7 @@ pub enum What {
 /// When the settings, the data or the device cannot be used.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
+        What::Loader(args) => bench_loader::run(args),
         What::Step(args) => bench_step::run(args),
     }
 }

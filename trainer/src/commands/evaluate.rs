@@ -35,7 +35,7 @@ pub struct Args {
     /// Networks of each run: only that of its lowest validation loss, or all that it keeps, as an ensemble
     #[arg(long, value_enum, default_value = "lowest", conflicts_with = "bundle")]
     pub members: Members,
-    /// Data set in the MURA layout
+    /// Data set in the MURA layout, or a packed cache of one
     #[arg(long)]
     pub data: PathBuf,
     /// train or valid
@@ -265,7 +265,7 @@ pub(super) fn load(data: &Path, split: Split, spec: &PreprocessSpec) -> anyhow::
 }
 
 fn scan(data: &Path) -> anyhow::Result<Index> {
-    let index = Index::scan(data)?;
+    let index = Index::open(data)?;
     for (path, reason) in &index.skipped {
         log::warn!("skipped {path}: {reason}");
     }
@@ -280,7 +280,7 @@ fn planes(index: &Index, split: Split, spec: &PreprocessSpec) -> anyhow::Result<
             Fault::BadData(format!("{data} has no studies in {split}: choose the other --split")).into()
         );
     }
-    let planes = Planes::load(studies, spec)?;
+    let planes = index.planes(studies, spec)?;
     for (path, reason) in &planes.unreadable {
         log::warn!("cannot read {path}: {reason}");
     }

@@ -7,7 +7,7 @@ use contract::preprocess::PreprocessSpec;
 use tch::{Device, no_grad};
 
 use super::evaluate::{bad_model, bundle_fault, load};
-use crate::dataset::Split;
+use crate::dataset::{Index, Split};
 use crate::exit::Fault;
 use crate::export::{self, ExportError, Label, Verified, bundle, calibrate};
 use crate::model::SIDE_MIN_PX;
@@ -21,7 +21,7 @@ pub struct Args {
     /// Run whose best network is exported
     #[arg(long)]
     pub run: PathBuf,
-    /// Data set in the MURA layout, for calibration, operating points and golden pairs
+    /// Data set in the MURA layout, or a packed cache of one: for calibration, operating points and golden pairs
     #[arg(long)]
     pub data: PathBuf,
     /// Bundle directory to write; a bundle that is there is replaced
@@ -124,10 +124,9 @@ fn dataset(data: &Path, phantoms: bool) -> String {
     if phantoms {
         return "phantoms (synthetic)".to_owned();
     }
-    let whole = data.canonicalize().unwrap_or_else(|_| data.to_owned());
-    match whole.file_name() {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => "a data set in the MURA layout".to_owned(),
+    match Index::open(data).map(|index| index.name) {
+        Ok(name) if !name.is_empty() => name,
+        _ => "a data set in the MURA layout".to_owned(),
     }
 }
 

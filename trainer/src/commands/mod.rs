@@ -1,10 +1,13 @@
 //! One module per subcommand: its arguments and what it does with them.
 
 pub mod bench;
+pub mod bench_loader;
 pub mod bench_step;
 pub mod evaluate;
+pub mod explore;
 pub mod export;
 pub mod index;
+pub mod pack;
 pub mod prune;
 pub mod synth;
 pub mod train;
@@ -20,8 +23,10 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Synth(args) => synth::run(&args),
         Command::Index(args) => index::run(&args),
-        Command::Train(args) => train::run(&args),
+        Command::Explore(args) => explore::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Prune(args) => prune::run(&args),
         Command::Export(args) => export::run(&args),

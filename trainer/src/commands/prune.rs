@@ -33,7 +33,7 @@ pub struct Args {
     /// Run whose best network is pruned
     #[arg(long)]
     pub run: PathBuf,
-    /// Data set in the MURA layout
+    /// Data set in the MURA layout, or a packed cache of one
     #[arg(long)]
     pub data: PathBuf,
     /// Directory of the new run
@@ -224,9 +224,10 @@ impl Job<'_> {
         let scores = match self.args.importance {
             Importance::BnScale => bn_scale(&net)?,
             Importance::Taylor => {
-                let index = Index::scan(&self.args.data)?;
+                let index = Index::open(&self.args.data)?;
                 let studies = some_studies(index.split(Split::Train), source.config.seed);
-                let planes = Planes::load(&studies, &source.spec)
+                let planes = index
+                    .planes(&studies, &source.spec)
                     .context("loading images to score the channels on")?;
                 log::info!("scoring the channels on {} images at {} px", planes.len(), source.spec.width_px);
                 score(&net, &planes, self.device, source.config.batch, source.config.seed)?

@@ -19,7 +19,7 @@ use crate::train::{Config, Init, Outcome, Preset, Session, Start, is_half, train
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Data set in the MURA layout
+    /// Data set in the MURA layout, or a packed cache of one
     #[arg(long)]
     pub data: PathBuf,
     /// Directory of the run; created when missing
@@ -182,9 +182,10 @@ pub(super) fn best_tensors(run: &Run) -> anyhow::Result<Tensors> {
 
 /// Both splits, preprocessed.
 pub(super) fn load_splits(data: &Path, config: &Config) -> anyhow::Result<(Planes, Planes)> {
-    let index = Index::scan(data)?;
+    let index = Index::open(data)?;
     let load = |split: Split| -> anyhow::Result<Planes> {
-        let planes = Planes::load(index.split(split), &config.spec())
+        let planes = index
+            .planes(index.split(split), &config.spec())
             .with_context(|| format!("loading the {split} split of {}", data.display()))?;
         for (path, reason) in &planes.unreadable {
             log::warn!("left out {path}: {reason}");

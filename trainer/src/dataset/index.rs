@@ -1,14 +1,16 @@
 //! Finds the studies of a data set.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use contract::preprocess::PreprocessSpec;
 use contract::study::StudyType;
 
-use super::{Error, Result, Split, Study, natural};
+use super::{Cache, Error, Planes, Result, Split, Study, natural, read};
 
 /// File name endings that `contract::radiograph` decodes.
 const IMAGE_EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "tif", "tiff", "pgm", "ppm", "pnm", "dcm"];
@@ -18,8 +20,10 @@ const CLUTTER: [&str; 4] = [".DS_Store", "desktop.ini", "Thumbs.db", "__MACOSX"]
 /// The studies of a data set.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// The data set's directory.
+    /// The data set's directory, or that of a packed cache.
     pub root: PathBuf,
+    /// The data set's directory name.
+    pub name: String,
     /// Studies for training, by type, patient and number.
     pub train: Vec<Study>,
     /// Studies for validation, in the same order.
@@ -27,17 +31,30 @@ pub struct Index {
     /// What does not fit the layout and was left out: its path relative to the root, and why. The files
     /// that file managers leave behind (`.DS_Store`, `._*`, `desktop.ini`, `Thumbs.db`) are not listed.
     pub skipped: Vec<(String, String)>,
+    /// The packed cache that the planes come from, unless they are made of the image files.
+    pub(super) cache: Option<Arc<Cache>>,
 }
 
 impl Index {
+    /// The studies of a data set's directory ([`Self::scan`]) or of a packed cache of one ([`Cache::open`]),
+    /// whichever `path` is.
+    ///
+    /// # Errors
+    /// As these two.
+    pub fn open(path: &Path) -> Result<Index> {
+        if Cache::is_at(path) { Ok(Cache::open(path)?.index()) } else { Index::scan(path) }
+    }
+
     /// Finds the studies under `root`. One of the two splits may be missing. No image is opened.
     ///
     /// # Errors
-    /// [`Error::Missing`] without either split, [`Error::PatientInBothSplits`], and [`Error::Io`] when a
-    /// directory cannot be read.
+    /// [`Error::Missing`] without either split, [`Error::NoFiles`] for a packed cache,
+    /// [`Error::PatientInBothSplits`], and [`Error::Io`] when a directory cannot be read.
     pub fn scan(root: &Path) -> Result<Index> {
-        let mut index =
-            Index { root: root.to_owned(), train: Vec::new(), valid: Vec::new(), skipped: Vec::new() };
+        if Cache::is_at(root) {
+            return Err(Error::NoFiles { path: root.to_owned() });
+        }
+        let mut index = Index::empty(root);
         if !Split::ALL.iter().any(|split| root.join(split.as_str()).is_dir()) {
             return Err(Error::Missing { root: root.to_owned() });
         }
@@ -47,12 +64,93 @@ impl Index {
         Ok(index)
     }
 
+    /// Of a directory in which nothing was found yet.
+    pub(super) fn empty(root: &Path) -> Index {
+        let whole = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        Index {
+            root: root.to_owned(),
+            name: whole.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            train: Vec::new(),
+            valid: Vec::new(),
+            skipped: Vec::new(),
+            cache: None,
+        }
+    }
+
     /// The studies of a split.
     pub fn split(&self, split: Split) -> &[Study] {
         match split {
             Split::Train => &self.train,
             Split::Valid => &self.valid,
         }
+    }
+
+    /// How the planes of a packed cache were made; `None` for a data set's directory.
+    pub fn packed_spec(&self) -> Option<&PreprocessSpec> {
+        self.cache.as_ref().map(|cache| cache.spec())
+    }
+
+    /// The planes of some of its studies: decoded from their files, or mapped from the packed cache.
+    ///
+    /// # Errors
+    /// As [`Planes::load`]; from a cache also [`Error::Cache`] when it is of another size or damaged.
+    pub fn planes(&self, studies: &[Study], spec: &PreprocessSpec) -> Result<Planes> {
+        match &self.cache {
+            Some(cache) => cache.planes(studies, spec),
+            None => Planes::load(studies, spec),
+        }
+    }
+
+    /// Opens every image, on all cores, and leaves out those that cannot be read and the studies in which
+    /// none is left. Gives what was left out: each image's path below the data set's root, and why.
+    ///
+    /// # Errors
+    /// [`Error::NoFiles`] for a packed cache.
+    pub fn check_images(&mut self) -> Result<Vec<(String, String)>> {
+        if self.cache.is_some() {
+            return Err(Error::NoFiles { path: self.root.clone() });
+        }
+        let mut unreadable = Vec::new();
+        for studies in [&mut self.train, &mut self.valid] {
+            let images: Vec<&PathBuf> = studies.iter().flat_map(|study| &study.images).collect();
+            let outcomes = read::on_all_cores(&images, "checking", |image| read::radiograph(image).map(drop));
+            let mut outcomes = outcomes.into_iter();
+            for study in studies.iter_mut() {
+                let mut readable = Vec::with_capacity(study.images.len());
+                for (image, outcome) in std::mem::take(&mut study.images).into_iter().zip(&mut outcomes) {
+                    match outcome {
+                        Ok(()) => readable.push(image),
+                        Err(reason) => unreadable.push((study.path_of(&image), reason)),
+                    }
+                }
+                study.images = readable;
+            }
+            studies.retain(|study| !study.images.is_empty());
+        }
+        Ok(unreadable)
+    }
+
+    /// Says, in a sentence for each, which classes no study of a split has: nothing can be learned or measured
+    /// without both.
+    pub fn one_sided(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for split in Split::ALL {
+            let studies = self.split(split);
+            for (class, wanted) in [("abnormal (positive)", true), ("normal (negative)", false)] {
+                if !studies.iter().any(|study| study.abnormal == wanted) {
+                    found.push(format!("the {split} split has no {class} study"));
+                    continue;
+                }
+                let types: BTreeSet<&StudyType> = studies.iter().map(|study| &study.study_type).collect();
+                let lacking = |&&study_type: &&&StudyType| {
+                    !studies.iter().any(|s| s.study_type == *study_type && s.abnormal == wanted)
+                };
+                for study_type in types.iter().filter(lacking) {
+                    found.push(format!("{study_type} has no {class} study in the {split} split"));
+                }
+            }
+        }
+        found
     }
 
     fn scan_split(&mut self, split: Split) -> Result<Vec<Study>> {

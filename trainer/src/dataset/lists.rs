@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Error, Index, Result, Split, Study};
+use crate::run::files::write_atomic;
 
 /// Writes `{train,valid}_studies.csv` (path, count, label, patient, study_type) and
 /// `{train,valid}_images.csv` (path, label, patient, study_type) into `directory`, which is created when
@@ -38,6 +39,14 @@ pub fn write_lists(index: &Index, directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes what was left out, and why, as CSV (path, reason).
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written.
+pub fn write_left_out(path: &Path, entries: &[(String, String)]) -> Result<()> {
+    write(path, &["path", "reason"], entries.iter().map(|(path, reason)| vec![path.clone(), reason.clone()]))
+}
+
 fn facts(study: &Study) -> [String; 3] {
     [u8::from(study.abnormal).to_string(), study.patient.clone(), study.study_type.to_string()]
 }
@@ -47,12 +56,13 @@ fn write(path: &Path, header: &[&str], rows: impl Iterator<Item = Vec<String>>) 
         doing: format!("writing {}", path.display()),
         source: source.into(),
     };
-    let mut writer = csv::Writer::from_path(path).map_err(failed)?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(header).map_err(failed)?;
     for row in rows {
         writer.write_record(row).map_err(failed)?;
     }
-    writer.flush().map_err(|source| Error::Io { doing: format!("writing {}", path.display()), source })
+    let bytes = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
+    Ok(write_atomic(path, &bytes)?)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A data set in the MURA layout: its studies, their lists as CSV, the images as preprocessed planes, and
-//! the augmentation of training.
+//! A data set in the MURA layout: its studies, their lists as CSV, the images as preprocessed planes, a packed
+//! cache of these, the augmentation of training, and the loader that makes its batches.
 //!
 //! ```text
 //! ROOT/{train,valid}/XR_WRIST/patient00011/study1_negative/image1.png
@@ -9,21 +9,32 @@
 //! and any other `XR_*`. No patient is in both splits: [`Index::scan`] refuses a data set in which one is.
 
 pub mod augment;
+mod cache;
+pub mod census;
 mod index;
 mod lists;
+pub mod loader;
+mod mapped;
 mod natural;
 mod planes;
+pub(crate) mod read;
+mod samples;
+pub mod turn;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use contract::study::StudyType;
 
+pub use cache::{Cache, Packed, pack};
 pub use index::Index;
-pub use lists::write_lists;
+pub use lists::{write_left_out, write_lists};
 pub use planes::Planes;
+pub use samples::Samples;
+
+use crate::exit::Fault;
 
 /// One study: the views of one body part of one patient, and what the radiologist said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +50,13 @@ pub struct Study {
     pub abnormal: bool,
     /// The views, in the order of their numbers; never empty.
     pub images: Vec<PathBuf>,
+}
+
+impl Study {
+    /// An image's path below the data set's root, with `/` between its parts.
+    pub fn path_of(&self, image: &Path) -> String {
+        format!("{}/{}", self.path, image.file_name().unwrap_or_default().to_string_lossy())
+    }
 }
 
 /// One of the two splits of a data set.
@@ -112,6 +130,31 @@ pub enum Error {
         /// The first image that could not be read, and why.
         first: Option<String>,
     },
+    /// A packed cache cannot be used.
+    #[error("the packed cache {} cannot be used: {reason}{}", .path.display(), advice(.reason))]
+    Cache {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A packed cache where the images themselves are needed.
+    #[error(
+        "{} is a packed cache, which holds no image files: name the directory of the data set that it was \
+         packed from", .path.display()
+    )]
+    NoFiles {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// A directory to write into holds something else.
+    #[error("{} holds {what}: choose another directory, or remove that one first", .path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        what: String,
+    },
     /// Reading or writing failed.
     #[error("{doing}: {source}")]
     Io {
@@ -124,3 +167,23 @@ pub enum Error {
 
 /// The result of working with a data set.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// What to do about a cache that cannot be used, unless the reason says so itself.
+fn advice(reason: &str) -> &'static str {
+    if reason.contains("ask for the cache's size") {
+        ""
+    } else {
+        ": remove it and pack the data set again with `trainer pack`"
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Io { doing, source } => Error::Io { doing, source },
+            fault => {
+                Error::Io { doing: "working with the data set".to_owned(), source: io::Error::other(fault) }
+            }
+        }
+    }
+}

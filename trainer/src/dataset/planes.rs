@@ -1,24 +1,23 @@
-//! The images of a split as preprocessed planes in memory: what training, evaluation and export read.
+//! The images of a split as preprocessed planes: what training, evaluation and export read.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
-use contract::preprocess::{PreprocessSpec, to_plane};
-use contract::radiograph::{Limits, decode};
+use contract::preprocess::PreprocessSpec;
 use tch::Tensor;
 
-use super::{Error, Result, Study};
+use super::samples::Samples;
+use super::{Error, Result, Study, read};
 use crate::progress;
 
-/// Preprocessed images, u8, one plane after the other.
+/// Preprocessed images, u8, in memory or mapped from a packed cache.
 #[derive(Clone, Debug)]
 pub struct Planes {
     /// How the planes were made.
     pub spec: PreprocessSpec,
-    /// `N * H * W` samples.
-    pub samples: Vec<u8>,
+    /// `N` planes of `H * W` samples.
+    pub samples: Samples,
     /// Per image: whether its study is abnormal.
     pub abnormal: Vec<bool>,
     /// Per image: its study's place in `studies`.
@@ -31,59 +30,68 @@ pub struct Planes {
 }
 
 impl Planes {
-    /// Decodes and preprocesses every image of `studies`, on all cores. The result does not depend on how
-    /// many there are. Images that cannot be read are listed in `unreadable`.
+    /// Decodes and preprocesses every image of `studies` into memory, on all cores. The result does not
+    /// depend on how many there are. Images that cannot be read are listed in `unreadable`.
     ///
     /// # Errors
     /// [`Error::Empty`] when no image is left.
     pub fn load(studies: &[Study], spec: &PreprocessSpec) -> Result<Planes> {
-        let jobs: Vec<(usize, &Path)> = studies
-            .iter()
-            .enumerate()
-            .flat_map(|(i, study)| study.images.iter().map(move |image| (i, image.as_path())))
-            .collect();
-        let mut samples = vec![0u8; jobs.len() * spec.plane_len()];
-        let outcomes = read_all(&jobs, &mut samples, spec);
+        let images: Vec<&Path> =
+            studies.iter().flat_map(|study| study.images.iter().map(|image| image.as_path())).collect();
+        let size = spec.plane_len();
+        let mut samples = vec![0u8; images.len() * size];
+        let outcomes = read_all(&images, &mut samples, spec);
+        let (planes, kept) = Planes::of_readable(studies, spec, outcomes)?;
+        for (to, from) in kept.iter().enumerate() {
+            samples.copy_within(from * size..(from + 1) * size, to * size);
+        }
+        samples.truncate(kept.len() * size);
+        samples.shrink_to_fit();
+        Ok(Planes { samples: samples.into(), ..planes })
+    }
 
+    /// The planes of `studies` without their samples, and which of the images they are. `outcomes` says for
+    /// each image of `studies`, in order, whether it was read or why not.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] when none was read.
+    pub(super) fn of_readable(
+        studies: &[Study],
+        spec: &PreprocessSpec,
+        outcomes: Vec<std::result::Result<(), String>>,
+    ) -> Result<(Planes, Vec<usize>)> {
         let mut planes = Planes {
             spec: spec.clone(),
-            samples,
-            abnormal: Vec::with_capacity(jobs.len()),
-            study: Vec::with_capacity(jobs.len()),
+            samples: Vec::new().into(),
+            abnormal: Vec::with_capacity(outcomes.len()),
+            study: Vec::with_capacity(outcomes.len()),
             studies: Vec::with_capacity(studies.len()),
             unreadable: Vec::new(),
         };
-        let mut last = None;
-        for (job, (&(study, image), outcome)) in jobs.iter().zip(outcomes).enumerate() {
-            if let Err(reason) = outcome {
-                let name = image.file_name().unwrap_or_default().to_string_lossy();
-                planes.unreadable.push((format!("{}/{name}", studies[study].path), reason));
-                continue;
+        let mut kept = Vec::with_capacity(outcomes.len());
+        let mut outcomes = outcomes.into_iter().enumerate();
+        for study in studies {
+            let mut readable = Vec::with_capacity(study.images.len());
+            for (image, (place, outcome)) in study.images.iter().zip(&mut outcomes) {
+                match outcome {
+                    Ok(()) => {
+                        readable.push(image.clone());
+                        kept.push(place);
+                        planes.abnormal.push(study.abnormal);
+                        planes.study.push(planes.studies.len());
+                    }
+                    Err(reason) => planes.unreadable.push((study.path_of(image), reason)),
+                }
             }
-            if last != Some(study) {
-                planes.studies.push(Study { images: Vec::new(), ..studies[study].clone() });
-                last = Some(study);
+            if !readable.is_empty() {
+                planes.studies.push(Study { images: readable, ..study.clone() });
             }
-            planes.adopt(job, image);
         }
         if planes.is_empty() {
             let first = planes.unreadable.first().map(|(path, reason)| format!("{path}: {reason}"));
             return Err(Error::Empty { studies: studies.len(), first });
         }
-        planes.samples.truncate(planes.len() * spec.plane_len());
-        planes.samples.shrink_to_fit();
-        Ok(planes)
-    }
-
-    /// Moves the plane of a job behind those kept so far and counts it to the newest study.
-    fn adopt(&mut self, job: usize, image: &Path) {
-        let (size, kept) = (self.spec.plane_len(), self.len());
-        self.samples.copy_within(job * size..(job + 1) * size, kept * size);
-        if let Some(study) = self.studies.last_mut() {
-            study.images.push(image.to_owned());
-            self.abnormal.push(study.abnormal);
-        }
-        self.study.push(self.studies.len() - 1);
+        Ok((planes, kept))
     }
 
     /// How many images there are.
@@ -101,8 +109,7 @@ impl Planes {
     /// # Panics
     /// When there is no such image.
     pub fn plane(&self, image: usize) -> &[u8] {
-        let size = self.spec.plane_len();
-        &self.samples[image * size..(image + 1) * size]
+        self.samples.plane(image, self.spec.plane_len())
     }
 
     /// The planes of some images, u8 `[B, H, W]`, on the CPU.
@@ -119,24 +126,23 @@ impl Planes {
     }
 }
 
-/// Reads each job's image into its plane of `samples`.
+/// Reads each image into its plane of `samples`.
 fn read_all(
-    jobs: &[(usize, &Path)],
+    images: &[&Path],
     samples: &mut [u8],
     spec: &PreprocessSpec,
 ) -> Vec<std::result::Result<(), String>> {
-    let progress = progress::bar(Some(jobs.len() as u64), "reading", "images");
-    let mut outcomes: Vec<std::result::Result<(), String>> = vec![Ok(()); jobs.len()];
-    let work = jobs.iter().zip(samples.chunks_mut(spec.plane_len().max(1))).zip(&mut outcomes);
+    let progress = progress::bar(Some(images.len() as u64), "reading", "images");
+    let mut outcomes: Vec<std::result::Result<(), String>> = vec![Ok(()); images.len()];
+    let work = images.iter().zip(samples.chunks_mut(spec.plane_len().max(1))).zip(&mut outcomes);
     let queue = Mutex::new(work);
     // A thread that panicked while it held the lock left the queue in order: it only took an item.
     let next = || queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(jobs.len().max(1));
     thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..read::cores().min(images.len()) {
             scope.spawn(|| {
-                while let Some(((&(_, path), plane), outcome)) = next() {
-                    *outcome = read(path, spec, plane);
+                while let Some(((path, plane), outcome)) = next() {
+                    *outcome = read::plane(path, spec).map(|samples| plane.copy_from_slice(&samples));
                     progress.inc(1);
                 }
             });
@@ -146,16 +152,10 @@ fn read_all(
     outcomes
 }
 
-fn read(path: &Path, spec: &PreprocessSpec, target: &mut [u8]) -> std::result::Result<(), String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let decoded = decode(&bytes, &Limits::default()).map_err(|error| error.to_string())?;
-    let plane = to_plane(&decoded.radiograph, spec).map_err(|error| error.to_string())?;
-    target.copy_from_slice(&plane.samples);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use contract::study::MURA_TYPES;
 
     use super::*;
@@ -200,7 +200,7 @@ mod tests {
         for i in 0..6 {
             assert_eq!(planes.plane(i)[..3], [10 * i as u8, 10 * i as u8 + 2, 10 * i as u8 + 4]);
         }
-        assert_eq!(planes.samples.len(), 6 * 64 * 64);
+        assert!(matches!(&planes.samples, Samples::Owned(samples) if samples.len() == 6 * 64 * 64));
         let batch = planes.batch(&[5, 0]);
         assert_eq!(batch.size(), [2, 64, 64]);
         assert_eq!(batch.int64_value(&[0, 0, 1]), 52);

@@ -132,7 +132,10 @@ pub(crate) mod tests {
         let sample =
             |image: usize, pixel: usize| ((pixel % 64) * (image % 5 + 1) + pixel / 64 * (image % 3)) as u8;
         Planes {
-            samples: (0..study.len()).flat_map(|image| (0..64 * 64).map(move |p| sample(image, p))).collect(),
+            samples: (0..study.len())
+                .flat_map(|image| (0..64 * 64).map(move |p| sample(image, p)))
+                .collect::<Vec<u8>>()
+                .into(),
             abnormal: study.iter().map(|&s| studies[s].abnormal).collect(),
             spec,
             study,

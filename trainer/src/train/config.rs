@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distill::DistillConfig;
 use super::preset::Preset;
+use crate::dataset::loader::LoaderConfig;
 use crate::model::{SIDE_MIN_PX, Widths};
 
 /// The settings of a run; what a file leaves out has the default given here.
@@ -47,6 +48,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// What training does to the images.
     pub augment: AugmentConfig,
+    /// How batches are made.
+    pub loader: LoaderConfig,
     /// Trained networks to learn from beside the labels. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
@@ -167,6 +170,7 @@ impl Default for Config {
             augment: AugmentConfig::default(),
             distill: None,
             network: NetworkConfig::default(),
+            loader: LoaderConfig::default(),
         }
     }
 }
@@ -253,7 +257,8 @@ impl Config {
             distill.check()?;
         }
         let rotation = self.augment.rotation_max_deg;
-        range("augment.rotation_max_deg", rotation, (0.0..=180.0).contains(&rotation), "0 to 180")
+        range("augment.rotation_max_deg", rotation, (0.0..=180.0).contains(&rotation), "0 to 180")?;
+        self.loader.check()
     }
 }
 

@@ -35,7 +35,7 @@ use crate::dataset::Planes;
 use crate::exit::Fault;
 use crate::model::{DenseNet, Tensors, load_pretrained, load_weights};
 use crate::run::{CHECKPOINTS_DIR, Run};
-use batch::{epoch_order, steps_per_epoch, training_batch};
+use batch::{Batches, steps_per_epoch};
 use distill::Teachers;
 use history::Row;
 use progress::{Later, Progress};
@@ -108,7 +108,7 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
     let mut saved = Instant::now();
 
     while state.epoch < config.epochs {
-        let order = epoch_order(state.seed, state.epoch, train.len());
+        let mut batches = Batches::of_epoch(train, config, device, &state)?;
         let title = format!("epoch {} of {}", state.epoch + 1, config.epochs);
         let mut progress = Progress::new(
             title.clone(),
@@ -118,12 +118,10 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
         );
         let mut loss_sum = Tensor::from(state.loss_sum).to_device(device);
         while state.step_in_epoch < steps {
-            let first = state.step_in_epoch as usize * config.batch;
-            let indices = &order[first..(first + config.batch).min(order.len())];
-            let input = training_batch(train, indices, &config.augment, device, (state.seed, state.step));
+            let (indices, input) = batches.next()?;
             tch::manual_seed((state.seed ^ state.step.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i64);
             let logit = forward(half, || net.forward_t(&input, true)).logit.to_kind(Kind::Float);
-            let mut loss = weights.loss(&logit, train, indices);
+            let mut loss = weights.loss(&logit, train, &indices);
             if let Some(teachers) = &teachers {
                 loss = teachers.mix(&input, &logit, &loss);
             }

@@ -15,12 +15,13 @@ pub(crate) fn planes(studies: usize, side_px: u32, types: &[&str], prefix: &str)
     let spec = PreprocessSpec::square(side_px);
     let mut planes = Planes {
         spec: spec.clone(),
-        samples: Vec::new(),
+        samples: Vec::new().into(),
         abnormal: Vec::new(),
         study: Vec::new(),
         studies: Vec::new(),
         unreadable: Vec::new(),
     };
+    let mut samples = Vec::new();
     for number in 0..studies {
         let abnormal = number % 2 == 1;
         let study_type: StudyType = types[(number / 2) % types.len()].parse().unwrap();
@@ -33,13 +34,13 @@ pub(crate) fn planes(studies: usize, side_px: u32, types: &[&str], prefix: &str)
                 let (y, x) = (place / side_px, place % side_px);
                 let texture = (x * 7 + y * 13 + view * 31 + number as u32 * 17) % 97;
                 let mark = if abnormal && x > side_px / 2 && y > side_px / 2 { 120 } else { 0 };
-                planes.samples.push((texture + mark) as u8);
+                samples.push((texture + mark) as u8);
             }
             planes.abnormal.push(abnormal);
             planes.study.push(number);
         }
     }
-    planes
+    Planes { samples: samples.into(), ..planes }
 }
 
 fn tiny_widths() -> Widths {
