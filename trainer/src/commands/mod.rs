@@ -1,8 +1,10 @@
 //! One module per subcommand: its arguments and what it does with them.
 
+pub mod diagram;
 pub mod evaluate;
 pub mod export;
 pub mod index;
+pub mod predict;
 pub mod prune;
 pub mod synth;
 pub mod train;
@@ -22,5 +24,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Prune(args) => prune::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Diagram(args) => diagram::run(&args),
     }
 }

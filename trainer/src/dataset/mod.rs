@@ -22,7 +22,9 @@ use std::str::FromStr;
 use contract::study::StudyType;
 
 pub use index::Index;
+pub(crate) use index::image_extension;
 pub use lists::write_lists;
+pub(crate) use natural::compare as natural_order;
 pub use planes::Planes;
 
 /// One study: the views of one body part of one patient, and what the radiologist said.

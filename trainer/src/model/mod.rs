@@ -12,4 +12,4 @@ pub use densenet::{
     BATCH_NORM_EPS, BatchNorm, Conv, DenseLayer, DenseNet, Forward, Transition, activation_map,
 };
 pub use weights::{Tensors, WeightsError, load_weights, read_tensors, tensors_to_bytes};
-pub use widths::{LayerWidths, SIDE_MIN_PX, Widths, WidthsError};
+pub use widths::{LayerWidths, Part, SIDE_MIN_PX, Stage, Widths, WidthsError};
