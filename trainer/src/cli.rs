@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, evaluate, explore, export, index, pack, prune, synth, train};
+use crate::commands::{bench, diagram, evaluate, explore, export, index, pack, predict, prune, synth, train};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -48,6 +48,10 @@ pub enum Command {
     Prune(prune::Args),
     /// Write a bundle for the station
     Export(export::Args),
+    /// Say what a run or a bundle makes of radiographs, and draw where it looked
+    Predict(predict::Args),
+    /// Draw the network of a run or a bundle, before and after pruning
+    Diagram(diagram::Args),
 }
 
 #[cfg(test)]
@@ -77,6 +81,11 @@ mod tests {
             "evaluate --bundle b --data d --split valid",
             "prune --run r --data d --out o --macs 0.4 --epochs 1 --size 96",
             "export --run r --data d --out b --size 320 --purpose demo",
+            "export --run r --data d --out b --rule-out-sensitivity 0.98 --rule-in-specificity 0.9 --data-licence X",
+            "predict --run r --out o --json a.png b",
+            "predict --bundle b --json --activation-map --study-type XR_HAND a.dcm",
+            "diagram --run r --out d.svg",
+            "diagram --bundle b --out d.html --size 224",
         ] {
             let parsed = Cli::try_parse_from(["trainer"].into_iter().chain(line.split(' ')));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");

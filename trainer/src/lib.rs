@@ -1,10 +1,12 @@
 //! Trains DenseNet169 on radiographs in the MURA layout, evaluates it per study, prunes it so that its
 //! tensors shrink, and exports a bundle for the station.
 
+pub mod cam;
 pub mod cli;
 pub mod commands;
 pub mod dataset;
 pub mod device;
+pub mod diagram;
 pub mod eval;
 pub mod exit;
 pub mod export;
@@ -14,6 +16,7 @@ pub mod metrics;
 pub mod model;
 pub mod page;
 pub mod phantom;
+pub mod predict;
 pub mod progress;
 pub mod prune;
 pub mod run;

@@ -5,6 +5,7 @@
 //! model.onnx       opset 17; input `radiograph` f32 [1, 3, H, W]; outputs `logit` [1, 1] and
 //!                  `activation_map` [1, h, w], the class activation map before scaling
 //! golden/*.png     images whose logit under libtorch the manifest records
+//! model-card.md    what the model is, in words; older bundles have none
 //! ```
 //!
 //! Every file but the manifest is listed with its SHA-256 and size; a station verifies all of them at every
@@ -24,6 +25,8 @@ pub const FORMAT: u32 = 1;
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// The model's file name in a bundle directory.
 pub const MODEL_FILE: &str = "model.onnx";
+/// The model card's file name in a bundle directory.
+pub const MODEL_CARD_FILE: &str = "model-card.md";
 /// The name of the model's input, f32 `[1, 3, H, W]`.
 pub const INPUT_NAME: &str = "radiograph";
 /// The name of the model's first output, f32 `[1, 1]`: the uncalibrated logit.
@@ -63,6 +66,10 @@ pub struct BundleManifest {
     pub training: TrainingFacts,
     /// Intended use, in words.
     pub intended_use: String,
+    /// What calibration and operating points achieve on studies that they were not found on. Absent from
+    /// bundles made before this was measured; no station needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_fit: Option<CrossFit>,
 }
 
 /// What a bundle may be used for.
@@ -108,6 +115,89 @@ pub struct OperatingPointTable {
     pub pooled: OperatingPoints,
     /// Points of the types that had at least 30 positive and 30 negative studies.
     pub per_type: BTreeMap<StudyType, OperatingPoints>,
+}
+
+/// How calibration and operating points do on validation studies that they were not found on: patients are
+/// dealt into folds; temperature and points are found on all folds but one and judge the studies of that one;
+/// the judgements of all folds are counted together (cross-fitting).
+///
+/// The network's weights are the same in every fold, and their epoch (of a pruned network its fine-tuning too)
+/// was chosen on this very split: also these values are optimistic, as `caveat` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CrossFit {
+    /// The sensitivity that each fold's rule-out point keeps on the other folds.
+    pub rule_out_sensitivity_target: f64,
+    /// The specificity that each fold's rule-in point keeps on the other folds.
+    pub rule_in_specificity_target: f64,
+    /// How many folds there are.
+    pub folds: u32,
+    /// Patients dealt into them.
+    pub patients: u64,
+    /// Over all study types together; null when there are too few patients, see `reason`.
+    pub pooled: Option<Achieved>,
+    /// Over the studies of each type.
+    pub per_type: BTreeMap<StudyType, Achieved>,
+    /// Why there is no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How far the values can be trusted, in words.
+    pub caveat: String,
+}
+
+/// What was counted over the studies of all held-out folds. Intervals are 95 % bootstrap intervals
+/// `[low, high]` over patients; null where a class is missing or there are too few patients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Achieved {
+    /// Studies.
+    pub studies: u64,
+    /// Answers to the abnormal ones.
+    pub abnormal: AnswerCounts,
+    /// Answers to the normal ones.
+    pub normal: AnswerCounts,
+    /// Share of abnormal studies that are not answered `normal`.
+    pub rule_out_sensitivity: Option<f64>,
+    /// Its interval.
+    pub rule_out_sensitivity_ci95: Option<[f64; 2]>,
+    /// Share of normal studies that are not answered `abnormal`.
+    pub rule_in_specificity: Option<f64>,
+    /// Its interval.
+    pub rule_in_specificity_ci95: Option<[f64; 2]>,
+    /// Share of studies that are answered `uncertain`.
+    pub uncertain_share: f64,
+    /// Cohen's kappa at the `decision` point.
+    pub decision_kappa: Option<f64>,
+    /// Its interval.
+    pub decision_kappa_ci95: Option<[f64; 2]>,
+}
+
+/// How often each answer was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerCounts {
+    /// `normal`.
+    pub normal: u64,
+    /// `uncertain`.
+    pub uncertain: u64,
+    /// `abnormal`.
+    pub abnormal: u64,
+}
+
+impl AnswerCounts {
+    /// Counts an answer.
+    pub fn count(&mut self, answer: Answer) {
+        match answer {
+            Answer::Normal => self.normal += 1,
+            Answer::Uncertain => self.uncertain += 1,
+            Answer::Abnormal => self.abnormal += 1,
+        }
+    }
+
+    /// All answers together.
+    pub fn total(&self) -> u64 {
+        self.normal + self.uncertain + self.abnormal
+    }
 }
 
 /// Which points an answer was given by.
@@ -176,9 +266,9 @@ pub struct TrainingFacts {
     pub valid_studies: u64,
     /// Weights and biases in the exported network.
     pub parameters: u64,
-    /// Multiply-accumulates of one inference at the input size.
+    /// Multiply-accumulates of the convolutions of `model.onnx` in one inference at the input size.
     pub macs: u64,
-    /// `macs` as a share of the unpruned network's.
+    /// `macs` as a share of DenseNet169's, exported the same way.
     pub macs_share: f64,
     /// Study-level AUROC on the validation split, if both classes were present.
     pub valid_auroc: Option<f64>,

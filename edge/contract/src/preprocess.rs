@@ -123,14 +123,13 @@ pub fn to_plane(radiograph: &Radiograph, spec: &PreprocessSpec) -> Result<Plane,
     } else {
         percentile_window(radiograph, spec.window_low, spec.window_high)
     };
-    let (width, height) = fitted_size(radiograph, spec);
+    let Placement { left, top, width, height } = placement(radiograph, spec);
     let resized = resize(radiograph, width, height).map_err(|reason| PreprocessError {
         width: radiograph.width,
         height: radiograph.height,
         reason,
     })?;
 
-    let (left, top) = ((spec.width_px - width) / 2, (spec.height_px - height) / 2);
     let mut samples = vec![0u8; spec.plane_len()];
     let span = f32::from(white.saturating_sub(black).max(1));
     for (row, line) in resized.pixels().chunks_exact(width as usize).enumerate() {
@@ -171,16 +170,31 @@ pub fn normalise(plane: &Plane, spec: &PreprocessSpec) -> Vec<f32> {
     input
 }
 
-/// The size to resize to: the spec's, or the largest inside it that keeps the aspect ratio.
-fn fitted_size(radiograph: &Radiograph, spec: &PreprocessSpec) -> (u32, u32) {
+/// Where in the model's input a radiograph comes to lie, in the input's pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Columns to its left.
+    pub left: u32,
+    /// Rows above it.
+    pub top: u32,
+    /// Its width.
+    pub width: u32,
+    /// Its height.
+    pub height: u32,
+}
+
+/// Where [`to_plane`] puts a radiograph: the whole input, or the largest centred part of it that keeps the
+/// aspect ratio.
+pub fn placement(radiograph: &Radiograph, spec: &PreprocessSpec) -> Placement {
     if spec.aspect == Aspect::Squash {
-        return (spec.width_px, spec.height_px);
+        return Placement { left: 0, top: 0, width: spec.width_px, height: spec.height_px };
     }
     let scale_x = f64::from(spec.width_px) / f64::from(radiograph.width);
     let scale_y = f64::from(spec.height_px) / f64::from(radiograph.height);
     let scale = scale_x.min(scale_y);
     let fit = |side: u32, limit: u32| ((f64::from(side) * scale).round() as u32).clamp(1, limit);
-    (fit(radiograph.width, spec.width_px), fit(radiograph.height, spec.height_px))
+    let (width, height) = (fit(radiograph.width, spec.width_px), fit(radiograph.height, spec.height_px));
+    Placement { left: (spec.width_px - width) / 2, top: (spec.height_px - height) / 2, width, height }
 }
 
 /// Area-weighted bilinear resize of 16-bit samples (native byte order), in integer arithmetic.

@@ -9,7 +9,8 @@ use tch::{Device, no_grad};
 use super::evaluate::{bad_model, bundle_fault, load};
 use crate::dataset::{Index, Split};
 use crate::exit::Fault;
-use crate::export::{self, ExportError, Label, Verified, bundle, calibrate};
+use crate::export::calibrate::Targets;
+use crate::export::{self, ExportError, Label, Verified, bundle, calibrate, card};
 use crate::model::SIDE_MIN_PX;
 use crate::run::Run;
 use crate::{device, eval};
@@ -39,6 +40,15 @@ pub struct Args {
     /// The bundle's version; a higher one is newer
     #[arg(long, default_value_t = 1)]
     pub version: u32,
+    /// Sensitivity that the rule-out points keep on the validation split
+    #[arg(long, value_name = "SHARE", default_value_t = Targets::default().rule_out_sensitivity, value_parser = share)]
+    pub rule_out_sensitivity: f64,
+    /// Specificity that the rule-in points keep on the validation split
+    #[arg(long, value_name = "SHARE", default_value_t = Targets::default().rule_in_specificity, value_parser = share)]
+    pub rule_in_specificity: f64,
+    /// Licence of the training data, for the model card; needed where the data set is not known here
+    #[arg(long, value_name = "TEXT")]
+    pub data_licence: Option<String>,
     /// auto, cpu or cuda:N: where the validation split is scored; golden pairs always come from the CPU
     #[arg(long, default_value = "auto")]
     pub device: String,
@@ -49,6 +59,15 @@ fn purpose(name: &str) -> Result<Purpose, String> {
         "demo" => Ok(Purpose::Demo),
         "clinical-evaluation" => Ok(Purpose::ClinicalEvaluation),
         other => Err(format!("`{other}` is not a purpose: expected demo or clinical-evaluation")),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if value > 0.0 && value <= 1.0 {
+        Ok(value)
+    } else {
+        Err("expected a share above 0, at most 1".to_owned())
     }
 }
 
@@ -77,7 +96,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let logits = eval::logits(&planes, forward).map_err(bad_model)?;
 
     let (_store, net) = run.load_best(Device::Cpu)?;
-    let contents = export::assemble(&net, &planes, &logits, label).map_err(fault)?;
+    let targets = Targets {
+        rule_out_sensitivity: args.rule_out_sensitivity,
+        rule_in_specificity: args.rule_in_specificity,
+    };
+    let mut contents = export::assemble(&net, &planes, &logits, label, targets).map_err(fault)?;
+    let facts = card::Facts {
+        run: &run,
+        pruned: run.prune_record()?,
+        history: run.history()?,
+        studies: export::scored(&planes, &logits),
+        unreadable: planes.unreadable.len(),
+        golden_drift: export::golden_drift(&contents).map_err(fault)?,
+        data_licence: data_licence(args, &contents.training.dataset),
+    };
+    contents.model_card = card::text(&contents, &facts);
     let manifest = bundle::write(&args.out, contents).map_err(bundle_fault)?;
     let verified = export::verify(&args.out).map_err(fault)?;
     if calibrate::TEMPERATURE_RANGE.contains(&manifest.calibration.temperature) {
@@ -130,6 +163,20 @@ fn dataset(data: &Path, phantoms: bool) -> String {
     }
 }
 
+/// What is known of the data's licence, in words.
+fn data_licence(args: &Args, dataset: &str) -> String {
+    let known = if dataset.starts_with("phantoms") {
+        "Drawn by `trainer synth`: no patient's data, and no licence is needed."
+    } else if dataset.to_ascii_uppercase().starts_with("MURA") {
+        "The folder's name says MURA. Stanford gives MURA out under a research use agreement: non-commercial research, \
+         no passing on of the data. Whoever exports this model has signed it and answers for whether the weights may \
+         be passed on or used."
+    } else {
+        "Not stated. Whoever trained this model states the licence of the data: export again with --data-licence."
+    };
+    args.data_licence.clone().unwrap_or_else(|| known.to_owned())
+}
+
 fn fault(error: ExportError) -> Fault {
     match error {
         ExportError::Bundle(error) => bundle_fault(error),
@@ -164,5 +211,23 @@ fn print(out: &Path, manifest: &BundleManifest, verified: Verified) {
         points.pooled.rule_in,
         points.per_type.len()
     );
+    if let Some(found) = &manifest.cross_fit {
+        match (&found.pooled, &found.reason) {
+            (Some(achieved), _) => println!(
+                "  on patients they were not found on ({} folds): sensitivity {} at rule-out, specificity {} at \
+                 rule-in, {:.0} % uncertain, kappa {} at decision; optimistic all the same, as the epoch was chosen \
+                 on this split",
+                found.folds,
+                shown(achieved.rule_out_sensitivity),
+                shown(achieved.rule_in_specificity),
+                100.0 * achieved.uncertain_share,
+                shown(achieved.decision_kappa)
+            ),
+            (None, reason) => println!(
+                "  not measured on other patients: {}",
+                reason.as_deref().unwrap_or("no reason was recorded")
+            ),
+        }
+    }
     println!("  {} golden pairs, largest drift {:.1e}", manifest.golden.len(), verified.drift_max);
 }

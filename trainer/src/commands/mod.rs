@@ -3,11 +3,13 @@
 pub mod bench;
 pub mod bench_loader;
 pub mod bench_step;
+pub mod diagram;
 pub mod evaluate;
 pub mod explore;
 pub mod export;
 pub mod index;
 pub mod pack;
+pub mod predict;
 pub mod prune;
 pub mod synth;
 pub mod train;
@@ -30,5 +32,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Prune(args) => prune::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Diagram(args) => diagram::run(&args),
     }
 }

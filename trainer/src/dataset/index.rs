@@ -17,6 +17,12 @@ const IMAGE_EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "tif", "tiff", "pgm",
 /// Files that file managers leave behind.
 const CLUTTER: [&str; 4] = [".DS_Store", "desktop.ini", "Thumbs.db", "__MACOSX"];
 
+/// Whether a file's name ends like that of an image that `contract::radiograph` decodes.
+pub(crate) fn image_extension(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+    extension.is_some_and(|e| IMAGE_EXTENSIONS.contains(&e.as_str()))
+}
+
 /// The studies of a data set.
 #[derive(Clone, Debug)]
 pub struct Index {
@@ -206,8 +212,7 @@ impl Index {
     fn images(&mut self, path: &str) -> Result<Vec<PathBuf>> {
         let mut images = Vec::new();
         for (name, is_directory) in self.entries(path)? {
-            let extension = Path::new(&name).extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-            if !is_directory && extension.is_some_and(|e| IMAGE_EXTENSIONS.contains(&e.as_str())) {
+            if !is_directory && image_extension(Path::new(&name)) {
                 images.push(self.root.join(path).join(name));
             } else {
                 let reason = if is_directory { "a directory inside a study" } else { "not an image file" };

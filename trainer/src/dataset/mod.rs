@@ -30,7 +30,9 @@ use contract::study::StudyType;
 
 pub use cache::{Cache, Packed, pack};
 pub use index::Index;
+pub(crate) use index::image_extension;
 pub use lists::{write_left_out, write_lists};
+pub(crate) use natural::compare as natural_order;
 pub use planes::Planes;
 pub use samples::Samples;
 

@@ -11,8 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use contract::bundle::{
-    BundleManifest, Calibration, FORMAT, FileFacts, GoldenPair, MANIFEST_FILE, MODEL_FILE, ManifestError,
-    OperatingPointTable, Purpose, Tolerance, TrainingFacts,
+    BundleManifest, Calibration, CrossFit, FORMAT, FileFacts, GoldenPair, MANIFEST_FILE, MODEL_CARD_FILE,
+    MODEL_FILE, ManifestError, OperatingPointTable, Purpose, Tolerance, TrainingFacts,
 };
 use contract::preprocess::PreprocessSpec;
 use contract::study::StudyType;
@@ -73,6 +73,10 @@ pub struct Contents {
     pub model: Vec<u8>,
     /// PNG files with their expected logits.
     pub golden: Vec<Golden>,
+    /// What calibration and points achieve on patients that they were not found on.
+    pub cross_fit: Option<CrossFit>,
+    /// `model-card.md`; none when empty.
+    pub model_card: String,
 }
 
 /// A golden image: the bytes of an 8-bit grey PNG and the logit that libtorch gives for them.
@@ -142,6 +146,9 @@ impl Bundle {
 pub fn write(out: &Path, contents: Contents) -> Result<BundleManifest, BundleError> {
     check_target(out)?;
     let mut files = BTreeMap::from([(MODEL_FILE.to_owned(), contents.model)]);
+    if !contents.model_card.is_empty() {
+        files.insert(MODEL_CARD_FILE.to_owned(), contents.model_card.into_bytes());
+    }
     let mut golden = Vec::new();
     for (number, Golden { png, logit }) in contents.golden.into_iter().enumerate() {
         let image = format!("golden/{number}.png");
@@ -164,6 +171,7 @@ pub fn write(out: &Path, contents: Contents) -> Result<BundleManifest, BundleErr
         tolerance: Tolerance::default(),
         training: contents.training,
         intended_use: contents.intended_use,
+        cross_fit: contents.cross_fit,
     };
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(ManifestError::from)?;
     json.push(b'\n');
@@ -285,6 +293,8 @@ mod tests {
             intended_use: "tests".into(),
             model: vec![1, 2, 3],
             golden: vec![Golden { png: vec![4, 5], logit: 0.25 }],
+            cross_fit: None,
+            model_card: "# A card\n".into(),
         }
     }
 
@@ -312,7 +322,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().join("bundle");
         write(&out, contents()).unwrap();
-        for name in ["model.onnx", "golden/0.png"] {
+        for name in ["model.onnx", "golden/0.png", "model-card.md"] {
             let path = out.join(name);
             let good = fs::read(&path).unwrap();
             let mut bad = good.clone();

@@ -10,10 +10,21 @@ use contract::study::{OperatingPoints, StudyType, sigmoid};
 
 use crate::metrics::{Case, Confusion};
 
-/// The sensitivity that the rule-out point keeps on the split it was found on.
-pub const RULE_OUT_SENSITIVITY_MIN: f64 = 0.95;
-/// The specificity that the rule-in point keeps on the split it was found on.
-pub const RULE_IN_SPECIFICITY_MIN: f64 = 0.95;
+/// What the operating points keep on the split they are found on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Targets {
+    /// The sensitivity of the rule-out point, above 0, at most 1.
+    pub rule_out_sensitivity: f64,
+    /// The specificity of the rule-in point, above 0, at most 1.
+    pub rule_in_specificity: f64,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self { rule_out_sensitivity: 0.95, rule_in_specificity: 0.95 }
+    }
+}
+
 /// A study type has points of its own from this many studies of each class on.
 pub const STUDIES_PER_CLASS_MIN: usize = 30;
 /// The range of temperatures. A split that the network separates without error asks for a temperature
@@ -84,9 +95,12 @@ pub fn negative_log_likelihood(image_logits: &[Case], calibration: Calibration) 
 ///
 /// # Errors
 /// When a class is missing over all studies or a probability is not finite.
-pub fn operating_points(studies: &[(StudyType, f64, bool)]) -> Result<OperatingPointTable, CalibrationError> {
+pub fn operating_points(
+    studies: &[(StudyType, f64, bool)],
+    targets: Targets,
+) -> Result<OperatingPointTable, CalibrationError> {
     let all: Vec<Case> = studies.iter().map(|&(_, probability, abnormal)| (probability, abnormal)).collect();
-    let pooled = points(&all)?;
+    let pooled = points(&all, targets)?;
     let mut by_type: BTreeMap<&StudyType, Vec<Case>> = BTreeMap::new();
     for (study_type, probability, abnormal) in studies {
         by_type.entry(study_type).or_default().push((*probability, *abnormal));
@@ -95,7 +109,7 @@ pub fn operating_points(studies: &[(StudyType, f64, bool)]) -> Result<OperatingP
     for (study_type, cases) in by_type {
         let positives = cases.iter().filter(|case| case.1).count();
         if positives >= STUDIES_PER_CLASS_MIN && cases.len() - positives >= STUDIES_PER_CLASS_MIN {
-            per_type.insert(study_type.clone(), points(&cases)?);
+            per_type.insert(study_type.clone(), points(&cases, targets)?);
         }
     }
     Ok(OperatingPointTable { pooled, per_type })
@@ -105,7 +119,7 @@ pub fn operating_points(studies: &[(StudyType, f64, bool)]) -> Result<OperatingP
 ///
 /// Candidate thresholds lie midway between neighbouring probabilities (and between the outermost ones and
 /// 0 or 1), so that the small drift between two runtimes moves no study of the split across a point.
-fn points(cases: &[Case]) -> Result<OperatingPoints, CalibrationError> {
+fn points(cases: &[Case], targets: Targets) -> Result<OperatingPoints, CalibrationError> {
     check("studies", cases)?;
     let mut probabilities: Vec<f64> = cases.iter().map(|case| case.0).collect();
     probabilities.extend([0.0, 1.0]);
@@ -120,11 +134,11 @@ fn points(cases: &[Case]) -> Result<OperatingPoints, CalibrationError> {
     let rule_out = tables
         .iter()
         .rev()
-        .find(|(_, table)| table.sensitivity().is_some_and(|s| s >= RULE_OUT_SENSITIVITY_MIN))
+        .find(|(_, table)| table.sensitivity().is_some_and(|s| s >= targets.rule_out_sensitivity))
         .map_or(0.0, |found| found.0);
     let rule_in = tables
         .iter()
-        .find(|(_, table)| table.specificity().is_some_and(|s| s >= RULE_IN_SPECIFICITY_MIN))
+        .find(|(_, table)| table.specificity().is_some_and(|s| s >= targets.rule_in_specificity))
         .map_or(1.0, |found| found.0);
     let kappa = |table: &Confusion| table.kappa().unwrap_or(f64::NEG_INFINITY);
     let decision = tables
@@ -190,7 +204,7 @@ mod tests {
         let message = temperature(&[(1.0, false)]).unwrap_err().to_string();
         assert!(message.contains("0 abnormal and 1 normal images"), "{message}");
         assert!(matches!(temperature(&[(f64::NAN, true), (0.0, false)]), Err(CalibrationError::NotFinite)));
-        assert!(operating_points(&[("XR_HAND".parse().unwrap(), 0.5, true)]).is_err());
+        assert!(operating_points(&[("XR_HAND".parse().unwrap(), 0.5, true)], Targets::default()).is_err());
     }
 
     proptest! {
@@ -208,15 +222,18 @@ mod tests {
 
         #[test]
         fn points_keep_their_promise_unless_they_crossed(
-            cases in prop::collection::vec(((0u8..40).prop_map(|p| f64::from(p) / 40.0), any::<bool>()), 2..80)
+            cases in prop::collection::vec(((0u8..40).prop_map(|p| f64::from(p) / 40.0), any::<bool>()), 2..80),
+            rule_out_sensitivity in 0.5..=1.0f64,
+            rule_in_specificity in 0.5..=1.0f64,
         ) {
-            let Ok(points) = points(&cases) else { return Ok(()) };
+            let targets = Targets { rule_out_sensitivity, rule_in_specificity };
+            let Ok(points) = points(&cases, targets) else { return Ok(()) };
             prop_assert!(points.rule_out <= points.rule_in);
             if !points.crossed {
                 let out = Confusion::at(points.rule_out, &cases).sensitivity().unwrap();
                 let rule_in = Confusion::at(points.rule_in, &cases).specificity().unwrap();
-                prop_assert!(out >= RULE_OUT_SENSITIVITY_MIN, "{out}");
-                prop_assert!(rule_in >= RULE_IN_SPECIFICITY_MIN, "{rule_in}");
+                prop_assert!(out >= rule_out_sensitivity, "{out}");
+                prop_assert!(rule_in >= rule_in_specificity, "{rule_in}");
             }
             let best = Confusion::at(points.decision, &cases).kappa().unwrap_or(f64::NEG_INFINITY);
             for threshold in [0.0, 0.2125, 0.5, 0.7625] {
@@ -230,7 +247,7 @@ mod tests {
     fn separated_studies_cross_and_the_midpoint_separates_them() {
         let mut cases: Vec<Case> = (0..50).map(|i| (0.1 + 0.002 * f64::from(i), false)).collect();
         cases.extend((0..50).map(|i| (0.8 + 0.002 * f64::from(i), true)));
-        let points = points(&cases).unwrap();
+        let points = points(&cases, Targets::default()).unwrap();
         assert!(points.crossed);
         assert!(cases.iter().all(|&(p, abnormal)| {
             points.answer(p) == if abnormal { Answer::Abnormal } else { Answer::Normal }
@@ -248,7 +265,7 @@ mod tests {
             studies.push((wrist.clone(), probability, i % 2 == 0));
             studies.push((hand.clone(), probability, i > 30));
         }
-        let table = operating_points(&studies).unwrap();
+        let table = operating_points(&studies, Targets::default()).unwrap();
         assert_eq!(table.per_type.keys().collect::<Vec<_>>(), [&wrist]);
     }
 }

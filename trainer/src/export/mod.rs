@@ -1,27 +1,33 @@
 //! From a trained network to the bundle that a station runs.
 //!
 //! [`assemble`] measures the network on a validation split, calibrates it, chooses operating points and
-//! golden pairs and writes the ONNX file; [`bundle::write`] puts the directory in place; [`verify`] reads it
-//! back and runs the file that was written.
+//! golden pairs and writes the ONNX file; [`card::text`] says in words what that is; [`bundle::write`] puts the
+//! directory in place; [`verify`] reads it back and runs the file that was written.
 
 pub mod bundle;
 pub mod calibrate;
+pub mod card;
+pub mod crossfit;
 pub mod golden;
 pub mod interpret;
 pub mod onnx;
 pub mod onnx_proto;
+pub mod recover;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use contract::bundle::{Purpose, TrainingFacts, within_tolerance};
-use contract::study::{StudyType, study_score};
+use contract::preprocess::PreprocessSpec;
+use contract::study::StudyType;
 use tch::{Device, no_grad};
 
 use crate::dataset::Planes;
 use crate::metrics::{self, Case};
 use crate::model::{DenseNet, Widths};
 use bundle::{Bundle, BundleError, Contents, Golden};
+use calibrate::Targets;
+use crossfit::{Scored, image_cases, judged};
 
 /// Why an export failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +81,23 @@ pub struct Label {
     pub study_types: BTreeSet<StudyType>,
 }
 
-/// Everything a bundle is made of: `net` on the CPU, the validation split's planes at the input size, and
-/// the network's logit for each of them.
+/// The studies of a split with their views' logits.
+pub fn scored(planes: &Planes, logits: &[f64]) -> Vec<Scored> {
+    let mut views = vec![Vec::new(); planes.studies.len()];
+    for (&study, &logit) in planes.study.iter().zip(logits) {
+        views[study].push(logit);
+    }
+    let studies = planes.studies.iter().zip(views).map(|(study, logits)| Scored {
+        study_type: study.study_type.clone(),
+        patient: study.patient.clone(),
+        abnormal: study.abnormal,
+        logits,
+    });
+    studies.filter(|study| !study.logits.is_empty()).collect()
+}
+
+/// Everything a bundle is made of but its model card: `net` on the CPU, the validation split's planes at the input
+/// size, the network's logit for each of them, and what the operating points are to keep.
 ///
 /// # Errors
 /// When a class is missing, a weight or logit is not finite, or no image makes a golden pair.
@@ -85,21 +106,13 @@ pub fn assemble(
     planes: &Planes,
     logits: &[f64],
     label: Label,
+    targets: Targets,
 ) -> Result<Contents, ExportError> {
-    let images: Vec<Case> = logits.iter().copied().zip(planes.abnormal.iter().copied()).collect();
-    let calibration = calibrate::temperature(&images)?;
-    let mut views = vec![Vec::new(); planes.studies.len()];
-    for (&study, &logit) in planes.study.iter().zip(logits) {
-        views[study].push(calibration.probability(logit));
-    }
-    let studies: Vec<(StudyType, f64, bool)> = planes
-        .studies
-        .iter()
-        .zip(&views)
-        .filter_map(|(study, views)| Some((study.study_type.clone(), study_score(views)?, study.abnormal)))
-        .collect();
-    let cases: Vec<Case> =
-        studies.iter().map(|&(_, probability, abnormal)| (probability, abnormal)).collect();
+    let studies = scored(planes, logits);
+    let all: Vec<&Scored> = studies.iter().collect();
+    let calibration = calibrate::temperature(&image_cases(&all))?;
+    let judged = judged(&all, calibration);
+    let cases: Vec<Case> = judged.iter().map(|&(_, probability, abnormal)| (probability, abnormal)).collect();
 
     let side_px = planes.spec.width_px;
     let macs = net.widths.macs(side_px);
@@ -121,12 +134,14 @@ pub fn assemble(
         purpose: label.purpose,
         input: planes.spec.clone(),
         calibration,
-        operating_points: calibrate::operating_points(&studies)?,
+        operating_points: calibrate::operating_points(&judged, targets)?,
         study_types: label.study_types,
         training,
         intended_use: label.intended_use,
         model: onnx::to_bytes(net, &planes.spec)?,
         golden: golden_pairs(net, planes)?,
+        cross_fit: Some(crossfit::cross_fit(&studies, targets)?),
+        model_card: String::new(),
     })
 }
 
@@ -180,20 +195,47 @@ pub struct Verified {
 /// When it cannot be read or a golden pair drifts beyond the manifest's tolerance for f32.
 pub fn verify(directory: &Path) -> Result<Verified, ExportError> {
     let bundle = Bundle::load(directory)?;
-    let model = interpret::Interpreter::new(bundle.model(), Device::Cpu)?;
-    let mut drift_max = 0f64;
-    for pair in &bundle.manifest.golden {
-        let png =
-            bundle.files.get(&pair.image).ok_or_else(|| BundleError::FileMissing(pair.image.clone()))?;
-        let found = model.run(&golden::to_input(png, &bundle.manifest.input)?)?.logit.double_value(&[0]);
-        if !within_tolerance(pair.logit, found, bundle.manifest.tolerance.f32) {
-            let (image, expected) = (pair.image.clone(), pair.logit);
+    let manifest = &bundle.manifest;
+    let mut pairs = Vec::new();
+    for pair in &manifest.golden {
+        let missing = || BundleError::FileMissing(pair.image.clone());
+        pairs.push((bundle.files.get(&pair.image).ok_or_else(missing)?.as_slice(), pair.logit));
+    }
+    let drifts = drifts(bundle.model(), &pairs, &manifest.input)?;
+    for (pair, (found, _)) in manifest.golden.iter().zip(&drifts) {
+        if !within_tolerance(pair.logit, *found, manifest.tolerance.f32) {
+            let (image, expected, found) = (pair.image.clone(), pair.logit, *found);
             return Err(ExportError::Drift { image, expected, found });
         }
-        drift_max = drift_max.max((found - pair.logit).abs() / pair.logit.abs().max(1.0));
     }
-    let size_bytes = bundle.manifest.files.values().map(|facts| facts.size_bytes).sum();
+    let drift_max = drifts.iter().map(|(_, drift)| *drift).fold(0.0, f64::max);
+    let size_bytes = manifest.files.values().map(|facts| facts.size_bytes).sum();
     Ok(Verified { size_bytes, drift_max })
+}
+
+/// The largest |delta| / max(1, |logit|) over the golden pairs of a bundle that is not written yet.
+///
+/// # Errors
+/// When the ONNX file cannot be run.
+pub fn golden_drift(contents: &Contents) -> Result<f64, ExportError> {
+    let pairs: Vec<_> = contents.golden.iter().map(|pair| (pair.png.as_slice(), pair.logit)).collect();
+    let drifts = drifts(&contents.model, &pairs, &contents.input)?;
+    Ok(drifts.iter().map(|(_, drift)| *drift).fold(0.0, f64::max))
+}
+
+/// The ONNX file's logit for each image and its |delta| / max(1, |logit|).
+fn drifts(
+    model: &[u8],
+    pairs: &[(&[u8], f64)],
+    spec: &PreprocessSpec,
+) -> Result<Vec<(f64, f64)>, ExportError> {
+    let model = interpret::Interpreter::new(model, Device::Cpu)?;
+    let mut drifts = Vec::new();
+    for &(png, expected) in pairs {
+        let found = model.run(&golden::to_input(png, spec)?)?.logit.double_value(&[0]);
+        drifts.push((found, (found - expected).abs() / expected.abs().max(1.0)));
+    }
+    Ok(drifts)
 }
 
 #[cfg(test)]
@@ -223,7 +265,7 @@ mod tests {
         let forward =
             |x: &tch::Tensor| Ok::<_, std::convert::Infallible>(no_grad(|| net.forward_t(x, false).logit));
         let logits = eval::logits(&planes, forward).unwrap();
-        bundle::write(out, assemble(&net, &planes, &logits, label()).unwrap()).unwrap();
+        bundle::write(out, assemble(&net, &planes, &logits, label(), Targets::default()).unwrap()).unwrap();
         (planes, logits)
     }
 
@@ -288,7 +330,7 @@ mod tests {
         let (_store, net) = random_net(22);
         let planes = planes(6, &["XR_WRIST"]);
         let logits: Vec<f64> = (0..12).map(|i| f64::from(i) / 12.0).collect();
-        let mut contents = assemble(&net, &planes, &logits, label()).unwrap();
+        let mut contents = assemble(&net, &planes, &logits, label(), Targets::default()).unwrap();
         contents.golden[4].logit += 0.1 + 0.1 * contents.golden[4].logit.abs();
         bundle::write(&out, contents).unwrap();
         assert!(matches!(verify(&out), Err(ExportError::Drift { image, .. }) if image == "golden/4.png"));

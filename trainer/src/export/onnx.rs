@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Two rewrites are exact but for rounding: a batch normalisation right after a convolution is folded into
-//! it, and a transition pools before its 1x1 convolution, not after: both are linear, and the convolution
-//! then has a quarter of the positions. The same network gives the same bytes.
+//! it, and the classifier is a 1x1 convolution before the mean. The same network gives the same bytes.
+//! [`Widths::macs`](crate::model::Widths::macs) counts the multiply-accumulates of exactly this graph.
 
 use contract::bundle::{ACTIVATION_MAP_NAME, INPUT_NAME, LOGIT_NAME};
 use contract::preprocess::PreprocessSpec;

@@ -110,7 +110,8 @@ impl DenseLayer {
     }
 }
 
-/// Between two blocks: norm, ReLU, conv (1x1), average pooling 2x2.
+/// Between two blocks: norm, ReLU, average pooling 2x2, conv (1x1). torchvision pools last, which is the same but
+/// for rounding, as both are linear, and four times the work.
 #[derive(Debug)]
 pub struct Transition {
     /// Over all channels of the block.
@@ -209,8 +210,8 @@ impl DenseNet {
                 x = Tensor::cat(&[&x, &layer.forward(&x, train)], 1);
             }
             if let Some(transition) = self.transitions.get(block) {
-                let y = transition.conv.forward(&transition.norm.forward(&x, train).relu_());
-                x = y.avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None);
+                let y = transition.norm.forward(&x, train).relu_();
+                x = transition.conv.forward(&y.avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None));
             }
         }
         let features = self.norm5.forward(&x, train).relu_();

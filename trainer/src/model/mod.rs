@@ -14,4 +14,4 @@ pub use densenet::{
 };
 pub use pretrained::{Pretrained, Record, WHERE_FROM, load_pretrained};
 pub use weights::{Tensors, WeightsError, load_weights, read_tensors, tensors_to_bytes};
-pub use widths::{LayerWidths, SIDE_MIN_PX, Widths, WidthsError};
+pub use widths::{LayerWidths, Part, SIDE_MIN_PX, Stage, Widths, WidthsError};

@@ -16,6 +16,7 @@
 //! ```
 
 pub(crate) mod files;
+mod record;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,6 +34,7 @@ use crate::exit::Fault;
 use crate::model::{DenseNet, Widths, load_weights, read_tensors};
 use crate::train::Config;
 use files::{io_fault, read, write_atomic};
+pub use record::{History, PruneRecord};
 
 const CONFIG_FILE: &str = "train.toml";
 const WIDTHS_FILE: &str = "widths.json";

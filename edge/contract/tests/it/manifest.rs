@@ -56,6 +56,28 @@ fn a_manifest_reads_and_writes_back() {
 }
 
 #[test]
+fn what_was_achieved_is_optional_and_read_back() {
+    let counts = json!({ "normal": 1, "uncertain": 2, "abnormal": 7 });
+    let achieved = json!({
+        "studies": 20, "abnormal": counts, "normal": counts,
+        "rule_out_sensitivity": 0.9, "rule_out_sensitivity_ci95": [0.8, 1.0],
+        "rule_in_specificity": 0.3, "rule_in_specificity_ci95": null,
+        "uncertain_share": 0.2, "decision_kappa": null, "decision_kappa_ci95": null,
+    });
+    let mut manifest = example();
+    manifest["cross_fit"] = json!({
+        "rule_out_sensitivity_target": 0.95, "rule_in_specificity_target": 0.95, "folds": 5, "patients": 18,
+        "pooled": achieved, "per_type": { "XR_WRIST": achieved }, "caveat": "optimistic",
+    });
+    let read = parse(&manifest).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap()["cross_fit"], manifest["cross_fit"]);
+    assert_eq!(read.cross_fit.and_then(|c| c.pooled).map(|a| a.normal.total()), Some(10));
+    // A bundle made before this was measured.
+    assert_eq!(parse(&example()).unwrap().cross_fit, None);
+    assert!(serde_json::to_value(parse(&example()).unwrap()).unwrap().get("cross_fit").is_none());
+}
+
+#[test]
 fn what_is_not_a_manifest_is_malformed() {
     for bytes in [&b""[..], b"{", b"[]", b"{\"format\": \"one\"}"] {
         assert!(matches!(BundleManifest::parse(bytes), Err(ManifestError::Malformed(_))));

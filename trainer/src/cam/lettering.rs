@@ -1,0 +1,101 @@
+//! Letters on a picture: capitals, digits and some signs, 5 by 7 pixels each. Enough for a legend, without a font file.
+
+use image::{Rgb, RgbImage};
+
+/// Width of a letter with the space after it, in pixels of the unscaled letter.
+pub(super) const ADVANCE: u32 = 6;
+/// Height of a letter.
+pub(super) const HEIGHT: u32 = 7;
+
+/// The columns of a letter from left to right; bit 0 is the top row.
+fn glyph(letter: char) -> [u8; 5] {
+    match letter.to_ascii_uppercase() {
+        '0' => [0x3e, 0x51, 0x49, 0x45, 0x3e],
+        '1' => [0x00, 0x42, 0x7f, 0x40, 0x00],
+        '2' => [0x42, 0x61, 0x51, 0x49, 0x46],
+        '3' => [0x21, 0x41, 0x45, 0x4b, 0x31],
+        '4' => [0x18, 0x14, 0x12, 0x7f, 0x10],
+        '5' => [0x27, 0x45, 0x45, 0x45, 0x39],
+        '6' => [0x3c, 0x4a, 0x49, 0x49, 0x30],
+        '7' => [0x01, 0x71, 0x09, 0x05, 0x03],
+        '8' => [0x36, 0x49, 0x49, 0x49, 0x36],
+        '9' => [0x06, 0x49, 0x49, 0x29, 0x1e],
+        'A' => [0x7e, 0x11, 0x11, 0x11, 0x7e],
+        'B' => [0x7f, 0x49, 0x49, 0x49, 0x36],
+        'C' => [0x3e, 0x41, 0x41, 0x41, 0x22],
+        'D' => [0x7f, 0x41, 0x41, 0x22, 0x1c],
+        'E' => [0x7f, 0x49, 0x49, 0x49, 0x41],
+        'F' => [0x7f, 0x09, 0x09, 0x09, 0x01],
+        'G' => [0x3e, 0x41, 0x49, 0x49, 0x7a],
+        'H' => [0x7f, 0x08, 0x08, 0x08, 0x7f],
+        'I' => [0x00, 0x41, 0x7f, 0x41, 0x00],
+        'J' => [0x20, 0x40, 0x41, 0x3f, 0x01],
+        'K' => [0x7f, 0x08, 0x14, 0x22, 0x41],
+        'L' => [0x7f, 0x40, 0x40, 0x40, 0x40],
+        'M' => [0x7f, 0x02, 0x0c, 0x02, 0x7f],
+        'N' => [0x7f, 0x04, 0x08, 0x10, 0x7f],
+        'O' => [0x3e, 0x41, 0x41, 0x41, 0x3e],
+        'P' => [0x7f, 0x09, 0x09, 0x09, 0x06],
+        'Q' => [0x3e, 0x41, 0x51, 0x21, 0x5e],
+        'R' => [0x7f, 0x09, 0x19, 0x29, 0x46],
+        'S' => [0x46, 0x49, 0x49, 0x49, 0x31],
+        'T' => [0x01, 0x01, 0x7f, 0x01, 0x01],
+        'U' => [0x3f, 0x40, 0x40, 0x40, 0x3f],
+        'V' => [0x1f, 0x20, 0x40, 0x20, 0x1f],
+        'W' => [0x3f, 0x40, 0x38, 0x40, 0x3f],
+        'X' => [0x63, 0x14, 0x08, 0x14, 0x63],
+        'Y' => [0x07, 0x08, 0x70, 0x08, 0x07],
+        'Z' => [0x61, 0x51, 0x49, 0x45, 0x43],
+        '.' => [0x00, 0x60, 0x60, 0x00, 0x00],
+        ',' => [0x00, 0x50, 0x30, 0x00, 0x00],
+        ':' => [0x00, 0x36, 0x36, 0x00, 0x00],
+        '-' => [0x08, 0x08, 0x08, 0x08, 0x08],
+        '+' => [0x08, 0x08, 0x3e, 0x08, 0x08],
+        '(' => [0x00, 0x1c, 0x22, 0x41, 0x00],
+        ')' => [0x00, 0x41, 0x22, 0x1c, 0x00],
+        _ => [0; 5],
+    }
+}
+
+/// Writes a line of text with its upper left corner at `at`, each pixel `scale` pixels wide and high. What would be
+/// outside of the picture is left out.
+pub(super) fn write(image: &mut RgbImage, at: [u32; 2], scale: u32, colour: Rgb<u8>, text: &str) {
+    for (place, letter) in (0u32..).zip(text.chars()) {
+        for (column, bits) in (0u32..).zip(glyph(letter)) {
+            for row in (0..HEIGHT).filter(|row| bits >> row & 1 == 1) {
+                let left = at[0] + (place * ADVANCE + column) * scale;
+                let top = at[1] + row * scale;
+                for (x, y) in (0..scale * scale).map(|i| (left + i % scale, top + i / scale)) {
+                    if x < image.width() && y < image.height() {
+                        image.put_pixel(x, y, colour);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Width of a line of text, in pixels.
+pub(super) fn width(text: &str, scale: u32) -> u32 {
+    text.chars().count() as u32 * ADVANCE * scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_differ_and_stay_inside() {
+        let drawn = |text: &str| {
+            let mut image = RgbImage::new(40, 10);
+            write(&mut image, [1, 1], 1, Rgb([255; 3]), text);
+            image
+        };
+        let all: Vec<char> = ('A'..='Z').chain('0'..='9').chain(".,:-+()".chars()).collect();
+        let pictures: std::collections::HashSet<_> =
+            all.iter().map(|c| drawn(&c.to_string()).into_raw()).collect();
+        assert_eq!(pictures.len(), all.len());
+        assert_eq!(drawn("a"), drawn("A"));
+        let _ = drawn("far too long to fit into forty pixels");
+    }
+}
