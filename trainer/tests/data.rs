@@ -80,7 +80,11 @@ fn index_lists_what_can_be_used_and_what_cannot() {
         .flat_map(|split| {
             let studies = read(&format!("{split}_studies.csv"));
             assert!(studies.starts_with("path,count,label,patient,study_type\n"));
-            studies.lines().skip(1).map(|l| l.split(',').nth(1).unwrap().parse().unwrap()).collect::<Vec<_>>()
+            studies
+                .lines()
+                .skip(1)
+                .map(|l| l.split(',').nth(1).unwrap().parse().unwrap())
+                .collect::<Vec<usize>>()
         })
         .sum();
     let images = read("train_images.csv").lines().count() + read("valid_images.csv").lines().count() - 2;

@@ -14,7 +14,7 @@ use rand_pcg::Pcg64Mcg;
 use serde::Serialize;
 
 use super::score::StudyScore;
-use crate::export::calibrate;
+use crate::export::calibrate::{self, Targets};
 
 /// Folds of the cross-fitting.
 const FOLDS: usize = 5;
@@ -77,7 +77,7 @@ pub(super) fn cross_fitted(studies: &mut [StudyScore]) -> Decision {
             .filter(|&(_, &fold)| keep(fold))
             .map(|(study, _)| (study.study_type.clone(), study.probability, study.abnormal))
             .collect();
-        calibrate::operating_points(&kept)
+        calibrate::operating_points(&kept, Targets::default())
     };
     let tables: Result<Vec<OperatingPointTable>, _> =
         (0..FOLDS).map(|left_out| points(&|fold| fold != left_out)).collect();
