@@ -92,6 +92,7 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
         );
     }
     let half = is_half(config.precision, device)?;
+    let _lock = run.lock()?;
     let checkpoints = run.dir.join(CHECKPOINTS_DIR);
     let (store, net, mut adam, mut state) = begin(run, start, device)?;
     if half {
