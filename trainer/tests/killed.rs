@@ -6,11 +6,11 @@ mod small;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use small::{command, content, data_and_settings, succeeds, text};
+use small::{command, content, data_and_settings, fails, succeeds, text};
 
 /// How often the run is killed; more with ULNA_KILLS.
 const KILLS: u64 = 5;
@@ -30,6 +30,16 @@ fn outcome(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         }
     }
     files
+}
+
+/// Compares what two runs ended with, file by file.
+fn assert_same(straight: &Path, killed: &Path) {
+    let (expected, found) = (outcome(straight), outcome(killed));
+    let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&expected), names(&found));
+    for ((path, expected), (_, found)) in expected.iter().zip(&found) {
+        assert!(expected == found, "{} differs", path.display());
+    }
 }
 
 /// Waits for a random time, or every second time until the process is just writing a checkpoint; at most so
@@ -77,16 +87,41 @@ fn a_run_that_is_killed_again_and_again_ends_like_an_undisturbed_one() {
     for number in 0..kills {
         let process = command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_for_a_bad_moment(&killed, number, whole);
-        hits += u64::from(kill(process));
+        if kill(process) {
+            hits += 1;
+        } else {
+            // It was done: that is compared, and the next kills meet another run.
+            assert_same(&straight, &killed);
+            fs::remove_dir_all(&killed).unwrap();
+        }
     }
     let said = succeeds(&arguments);
     assert!(said.contains("trained 3 epochs"), "{said}");
-    assert!(hits >= 2, "only {hits} of {kills} kills met a running process");
+    assert!(2 * hits >= kills, "only {hits} of {kills} kills met a running process");
 
-    let (expected, found) = (outcome(&straight), outcome(&killed));
-    let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&expected), names(&found));
-    for ((path, expected), (_, found)) in expected.iter().zip(&found) {
-        assert!(expected == found, "{} differs", path.display());
+    assert_same(&straight, &killed);
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_leaves_a_checkpoint_and_is_trained_by_one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, settings) = data_and_settings(dir.path(), 24);
+    let run = dir.path().join("run");
+    let run_text = text(&run);
+    let line = ["train", "--data", &data, "--config", &settings, "--device=cpu", "--run", &run_text];
+    let line = [&line[..], &["--epochs", "100000", "--resume"]].concat();
+    let process = command(&line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !run.join("metrics.csv").is_file() && Instant::now() < deadline {
+        sleep(Duration::from_millis(10));
     }
+    fails(&line, 65, &["another process is training"]);
+    let told = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let output = process.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("stopped after step"), "{said}");
+    let step: u64 = said.split(' ').nth(3).unwrap().parse().unwrap();
+    let newest = content(&run.join("checkpoints")).pop().unwrap().0;
+    assert!(text(&newest).contains(&format!("-step-{step:08}-")), "{said} {}", newest.display());
 }

@@ -132,9 +132,9 @@ fn tiny() -> Widths {
 
 /// Names and shapes of a network's weights with a head of 1000 classes, sorted; under today's names, or as
 /// in torchvision's published files.
-fn names_and_shapes(old_names: bool) -> Vec<(String, Vec<i64>)> {
+fn names_and_shapes(widths: &Widths, old_names: bool) -> Vec<(String, Vec<i64>)> {
     let store = VarStore::new(Device::Cpu);
-    DenseNet::new(&store.root(), &tiny());
+    DenseNet::new(&store.root(), widths);
     let features = store.variables()["classifier.weight"].size()[1];
     let mut tensors: Vec<_> = store
         .variables()
@@ -165,10 +165,10 @@ fn torch_save(path: &Path, zip: bool, tensors: &[(String, Vec<i64>)]) {
 #[test]
 fn weights_are_read_from_both_of_pytorchs_containers_under_old_and_new_names() {
     let dir = tempfile::tempdir().unwrap();
-    let today = names_and_shapes(false);
+    let today = names_and_shapes(&tiny(), false);
     for (zip, old_names) in [(true, false), (true, true), (false, true)] {
         let path = dir.path().join(format!("{zip}{old_names}.pth"));
-        let written = names_and_shapes(old_names);
+        let written = names_and_shapes(&tiny(), old_names);
         torch_save(&path, zip, &written);
         let pretrained = Pretrained::read(&path, &tiny()).unwrap();
         assert_eq!(pretrained.record.head_dropped, 1000);
@@ -189,6 +189,16 @@ fn weights_are_read_from_both_of_pytorchs_containers_under_old_and_new_names() {
 }
 
 #[test]
+fn a_file_in_the_form_of_torchvisions_densenet169_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("densenet169.pth");
+    let widths = Widths::densenet169();
+    torch_save(&path, false, &names_and_shapes(&widths, true));
+    let pretrained = Pretrained::read(&path, &widths).unwrap();
+    assert_eq!((pretrained.record.tensors, pretrained.record.head_dropped), (844, 1000));
+}
+
+#[test]
 fn a_recipe_starts_from_a_weights_file_or_says_where_there_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let (data, settings) = data_and_settings(dir.path(), 24);
@@ -200,7 +210,7 @@ fn a_recipe_starts_from_a_weights_file_or_says_where_there_is_one() {
 
     fails(&line, 66, &["--weights", "--from-scratch", "densenet169-b2777c0a.pth", "terms"]);
     fails(&given, 66, &["imagenet.pth is not there"]);
-    let mut tensors = names_and_shapes(false);
+    let mut tensors = names_and_shapes(&tiny(), false);
     let norm5 = tensors.iter().position(|(name, _)| name == "features.norm5.weight").unwrap();
     let lost = tensors.remove(norm5);
     torch_save(&weights, true, &tensors);

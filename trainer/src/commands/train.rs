@@ -257,7 +257,7 @@ fn same_settings(saved: &Config, asked: &Config) -> Result<(), Fault> {
     }
     Err(Fault::BadData(
         "--resume goes on with the settings in the run's train.toml, and other ones were asked for: leave the \
-         options and --config out, or start a new run with --init-from"
+         options, --preset and --config out, or start a new run with --init-from"
             .to_owned(),
     ))
 }

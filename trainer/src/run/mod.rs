@@ -19,7 +19,7 @@ pub(crate) mod files;
 mod record;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use contract::preprocess::PreprocessSpec;
@@ -187,6 +187,27 @@ impl Run {
         let text = toml::to_string(&self.config)
             .map_err(|error| Fault::BadData(format!("writing the settings as TOML: {error}")))?;
         write_atomic(&self.dir.join(CONFIG_FILE), text.as_bytes())
+    }
+
+    /// Keeps other processes from training the run for as long as the result lives; also the death of this
+    /// process ends that.
+    ///
+    /// # Errors
+    /// [`Fault::BadData`] when another process trains it now; [`Fault::Io`] when the directory is not there.
+    pub fn lock(&self) -> Result<File, Fault> {
+        let dir = self.dir.display();
+        let directory = File::open(&self.dir).map_err(io_fault(format!("opening {dir}")))?;
+        match directory.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Fault::BadData(format!(
+                    "another process is training {dir}: wait until it ends, or stop it"
+                )));
+            }
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(error)) => log::debug!("{dir} cannot be locked: {error}"),
+        }
+        Ok(directory)
     }
 
     /// Opens a run.

@@ -1,5 +1,7 @@
 //! `curves.svg`: how a run went, drawn anew after each epoch.
 
+use std::ops::Range;
+
 use super::history::Row;
 use crate::exit::Fault;
 use crate::figure::{Chart, Series, Style, beside};
@@ -24,18 +26,22 @@ fn charts(rows: &[Row]) -> [Chart; 3] {
         let points = rows.iter().filter_map(|row| Some((f64::from(row.epoch), value(row)?))).collect();
         Series::new(label, Style::Marked, points)
     };
-    let chart = |title: &str, y_label: &str, series: Vec<Series>| Chart {
+    let chart = |title: &str, y_label: &str, y: Option<Range<f64>>, series: Vec<Series>| Chart {
         title: title.to_owned(),
         x_label: "epoch".to_owned(),
         y_label: y_label.to_owned(),
         x: None,
-        y: None,
+        y,
         series,
     };
+    // From zero, and with room below for the legend.
+    let highest_loss = rows.iter().flat_map(|row| [row.train_loss, row.valid_loss]).fold(1e-6, f64::max);
+    let lowest_kappa = rows.iter().filter_map(|row| row.valid_kappa).fold(0.0, f64::min);
     [
         chart(
             "Loss",
             "mean loss per image",
+            Some(0.0..1.05 * highest_loss),
             vec![
                 curve("training", &|row| Some(row.train_loss)),
                 curve("validation", &|row| Some(row.valid_loss)),
@@ -44,11 +50,13 @@ fn charts(rows: &[Row]) -> [Chart; 3] {
         chart(
             "Validation studies",
             "AUROC, kappa at 0.5",
+            Some(lowest_kappa - 0.2..1.02),
             vec![curve("AUROC", &|row| row.valid_auroc), curve("kappa", &|row| row.valid_kappa)],
         ),
         chart(
             "Learning rate",
             "log10 of the learning rate",
+            None,
             vec![curve("", &|row| Some(row.lr.max(1e-12).log10()))],
         ),
     ]

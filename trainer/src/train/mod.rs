@@ -95,6 +95,7 @@ pub fn train(session: &Session<'_>, start: Start) -> Result<Outcome, Fault> {
         );
     }
     let half = is_half(config.precision, device)?;
+    let _lock = run.lock()?;
     let teachers =
         config.distill.as_ref().map(|distill| Teachers::load(distill, device, half)).transpose()?;
     let checkpoints = run.dir.join(CHECKPOINTS_DIR);
