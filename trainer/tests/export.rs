@@ -2,66 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests, outside of what clippy counts as one.
 
-use std::collections::{BTreeSet, HashMap};
+mod random;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
+use random::{data_set, random_run};
 use serde_json::Value;
-use tch::nn::VarStore;
-use tch::{Device, no_grad};
-use tempfile::TempDir;
-use trainer::model::{DenseNet, Widths, tensors_to_bytes};
-use trainer::run::{DataFacts, Run};
-use trainer::train::Config;
-
-/// A data set whose validation split has `labels`, two views each; returns its root.
-fn data_set(directory: &TempDir, labels: &[&str]) -> PathBuf {
-    let root = directory.path().join("data");
-    for (number, label) in labels.iter().enumerate() {
-        let study_type = ["XR_WRIST", "XR_HAND"][number / 2 % 2];
-        let study = root.join(format!("valid/{study_type}/patient{number:05}/study1_{label}"));
-        fs::create_dir_all(&study).unwrap();
-        for view in 1..=2u32 {
-            let step = number as u32 + view;
-            let image = image::GrayImage::from_fn(96, 80, |x, y| {
-                image::Luma([(x * step / 3 + y * (view + 1) + (x * y * step) % 37) as u8])
-            });
-            image.save(study.join(format!("image{view}.png"))).unwrap();
-        }
-    }
-    root
-}
-
-/// A run with random weights at 64 px; returns its directory.
-fn random_run(directory: &TempDir) -> PathBuf {
-    let path = directory.path().join("run");
-    let widths = Widths::uniform(6, &[1, 2], 3, 5);
-    let data = DataFacts {
-        train_images: 40,
-        train_studies: 20,
-        valid_images: 16,
-        valid_studies: 8,
-        study_types: BTreeSet::from(["XR_WRIST".parse().unwrap(), "XR_HAND".parse().unwrap()]),
-        fingerprint: String::new(),
-    };
-    let config = Config { size_px: 64, ..Config::default() };
-    let run = Run::create(&path, config, widths.clone(), data).unwrap();
-    tch::manual_seed(4);
-    let store = VarStore::new(Device::Cpu);
-    let _net = DenseNet::new(&store.root(), &widths);
-    no_grad(|| {
-        for (name, mut variable) in store.variables() {
-            if name.ends_with("running_var") {
-                variable.copy_(&(variable.rand_like() + 0.5));
-            }
-        }
-    });
-    let tensors: Vec<_> = store.variables().into_iter().collect();
-    fs::write(run.best_path(), tensors_to_bytes(&tensors, HashMap::new()).unwrap()).unwrap();
-    run.commit().unwrap();
-    path
-}
 
 fn trainer(command: &str, arguments: &[(&str, &Path)], flags: &[&str]) -> Output {
     let mut process = Command::new(env!("CARGO_BIN_EXE_trainer"));
@@ -104,6 +52,22 @@ fn a_bundle_is_exported_evaluated_and_guarded() {
     assert_eq!(manifest["purpose"], "demo");
     assert_eq!(manifest["training"]["train_images"], 40);
     assert_eq!(manifest["study_types"], serde_json::json!(["XR_HAND", "XR_WRIST"]));
+    let reason = manifest["cross_fit"]["reason"].as_str().unwrap();
+    assert!(reason.contains("4 patients with an abnormal and 4 with a normal study"), "{reason}");
+    assert!(manifest["files"]["model-card.md"].is_object());
+    let card = fs::read_to_string(bundle.join("model-card.md")).unwrap();
+    for words in [
+        "DEMONSTRATION MODEL",
+        "## Intended use",
+        "XR_HAND, XR_WRIST",
+        "96x96 px",
+        "export again with --data-licence",
+        "8 golden images",
+        "size_px = 64",
+        "Not measured: 4 patients",
+    ] {
+        assert!(card.contains(words), "`{words}` is not in: {card}");
+    }
 
     let report = json(&trainer("evaluate", &[("--bundle", &bundle), ("--data", &data)], &["--json"]));
     assert_eq!(report["source"], "bundle");
@@ -142,6 +106,33 @@ fn a_bundle_is_exported_evaluated_and_guarded() {
     fails(&trainer("evaluate", &arguments, &[]), 65, &["incomplete", "model.onnx"]);
     fs::remove_dir_all(&bundle).unwrap();
     fails(&trainer("evaluate", &arguments, &[]), 66, &["manifest.json"]);
+}
+
+#[test]
+fn operating_points_are_measured_on_patients_that_they_were_not_found_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let labels: Vec<&str> = (0..24).map(|i| if i % 3 == 0 { "positive" } else { "negative" }).collect();
+    let (data, run) = (data_set(&directory, &labels), random_run(&directory));
+    let out = directory.path().join("bundle");
+    let arguments: [(&str, &Path); 3] = [("--run", &run), ("--data", &data), ("--out", &out)];
+    let flags =
+        ["--rule-out-sensitivity", "0.8", "--rule-in-specificity", "0.7", "--data-licence", "CC0 1.0"];
+    let export = trainer("export", &arguments, &flags);
+    assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
+    assert!(String::from_utf8_lossy(&export.stdout).contains("on patients they were not found on (5 folds)"));
+    let manifest: Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let found = &manifest["cross_fit"];
+    assert_eq!(
+        (&found["rule_out_sensitivity_target"], &found["folds"]),
+        (&Value::from(0.8), &Value::from(5))
+    );
+    assert_eq!((found["pooled"]["studies"].as_u64(), found["patients"].as_u64()), (Some(24), Some(24)));
+    assert!(found["pooled"]["decision_kappa"].is_number() && found["per_type"]["XR_HAND"].is_object());
+    assert!(found["caveat"].as_str().unwrap().contains("chosen on the same validation"));
+    let card = fs::read_to_string(out.join("model-card.md")).unwrap();
+    assert!(card.contains("Licence of the data: CC0 1.0") && card.contains("kappa at decision"), "{card}");
+    fails(&trainer("export", &arguments, &["--rule-out-sensitivity", "0"]), 2, &["above 0, at most 1"]);
+    fails(&trainer("export", &arguments, &["--rule-in-specificity", "1.5"]), 2, &["above 0, at most 1"]);
 }
 
 #[test]

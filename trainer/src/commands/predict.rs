@@ -228,7 +228,7 @@ impl Job<'_> {
         let temperature = self.predictor.calibration().temperature;
         let calibrated = if self.predictor.manifest().is_some() { "calibrated" } else { "not calibrated" };
         let lines = [
-            format!("p {:.3} ({calibrated}), logit {:.2}", found.probability, found.logit / temperature),
+            format!("p {:.3}, logit {:.2} ({calibrated})", found.probability, found.logit / temperature),
             self.notice(),
         ];
         let overlay = Overlay {

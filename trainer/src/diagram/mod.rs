@@ -28,9 +28,9 @@ const MARGIN: f64 = 24.0;
 /// Width of a dense layer's column.
 const COLUMN: f64 = 15.0;
 /// Width of a block at least, so that its words fit.
-const BLOCK_MIN: f64 = 126.0;
+const BLOCK_MIN: f64 = 150.0;
 /// Width of a transition, the stem and the head.
-const FUNNEL: f64 = 84.0;
+const FUNNEL: f64 = 122.0;
 /// Between parts.
 const GAP: f64 = 8.0;
 /// Height of a network's drawing.

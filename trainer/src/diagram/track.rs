@@ -114,8 +114,30 @@ fn dense_block(
     html! {
         (rect(place.x, top + 88.0, place.width, LINE + 146.0 - 88.0, "panel"))
         @for column in &columns { (column) }
+        @if let Some(points) = earlier_channels(drawn, block, place, scale, line) {
+            polyline points=(points) class="ghost" {}
+        }
         line x1=(px(place.x)) x2=(px(place.x + place.width)) y1=(px(line)) y2=(px(line)) class="axis" {}
     }
+}
+
+/// The outline of the channels that the block had before.
+fn earlier_channels(
+    drawn: &Drawn<'_>,
+    block: usize,
+    place: Place,
+    scale: &Scale,
+    line: f64,
+) -> Option<String> {
+    let before = drawn.before?;
+    let mut channels = before.block_inputs().nth(block)?;
+    let mut points = String::new();
+    for (index, layer) in before.blocks[block].iter().enumerate() {
+        channels += layer.growth;
+        let (x, y) = (place.x + 5.0 + COLUMN * index as f64, line - scale.channels * channels as f64);
+        points.push_str(&format!("{},{} {},{} ", px(x), px(y), px(x + COLUMN), px(y)));
+    }
+    Some(points)
 }
 
 /// What is shown when the pointer rests on a layer.

@@ -245,24 +245,23 @@ fn analyses(contents: &Contents, facts: &Facts<'_>) -> String {
 }
 
 fn cross_fitted(found: &CrossFit) -> String {
-    let mut text = format!(
-        "\n### Operating points on patients that they were not found on\n\nCross-fitting: {} patients in {} folds; \
-         temperature and points are found on all folds but one (rule-out at a sensitivity of {}, rule-in at a \
-         specificity of {}) and judge the studies of that one. {}\n",
+    let mut text = "\n### Operating points on patients that they were not found on\n\n".to_owned();
+    let Some(pooled) = &found.pooled else {
+        let reason = found.reason.as_deref().unwrap_or("no reason was recorded");
+        let _ =
+            writeln!(text, "Not measured: {reason}. On new patients expect less than the points promise.");
+        return text;
+    };
+    let _ = writeln!(
+        text,
+        "Cross-fitting: {} patients in {} folds; temperature and points are found on all folds but one (rule-out at a \
+         sensitivity of {}, rule-in at a specificity of {}) and judge the studies of that one. {}",
         found.patients,
         found.folds,
         found.rule_out_sensitivity_target,
         found.rule_in_specificity_target,
         found.caveat
     );
-    let Some(pooled) = &found.pooled else {
-        let _ = write!(
-            text,
-            "\nNot measured: {}.\n",
-            found.reason.as_deref().unwrap_or("no reason was recorded")
-        );
-        return text;
-    };
     text.push_str(
         "\n| | studies | abnormal | sensitivity at rule-out | specificity at rule-in | uncertain | kappa at decision |\n\
          |---|---|---|---|---|---|---|\n",

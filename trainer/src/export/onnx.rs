@@ -216,6 +216,8 @@ impl Builder {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::HashMap;
+
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg64Mcg;
     use tch::nn::VarStore;
@@ -274,6 +276,45 @@ pub(super) mod tests {
         assert!(graph.output.iter().all(|output| known.contains(&output.name.as_str())));
         // No input or output is dynamic, and the map's shape is what the network gives.
         assert_eq!(graph.output[1].shape(), Some(vec![1, 2, 2]));
+    }
+
+    /// Multiply-accumulates of a graph's convolutions at its input size, from the shapes that flow through it.
+    fn convolution_macs(graph: &GraphProto) -> i64 {
+        let kernels: HashMap<&str, &[i64]> =
+            graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.as_slice())).collect();
+        let mut shapes = HashMap::from([(INPUT_NAME, graph.input[0].shape().unwrap())]);
+        let mut macs = 0;
+        for node in &graph.node {
+            let ints = |name: &str| &node.attribute.iter().find(|a| a.name == name).unwrap().ints;
+            let Some(mut shape) = shapes.get(node.input[0].as_str()).cloned() else { continue };
+            if matches!(node.op_type.as_str(), "Conv" | "MaxPool" | "AveragePool") {
+                for axis in [2, 3] {
+                    let [kernel, stride] = ["kernel_shape", "strides"].map(|name| ints(name)[axis - 2]);
+                    shape[axis] = (shape[axis] + 2 * ints("pads")[axis - 2] - kernel) / stride + 1;
+                }
+            }
+            match node.op_type.as_str() {
+                "Conv" => {
+                    let kernel = kernels[node.input[1].as_str()];
+                    shape[1] = kernel[0];
+                    macs += kernel.iter().product::<i64>() * shape[2] * shape[3];
+                }
+                "Concat" => shape[1] += shapes[node.input[1].as_str()][1],
+                "Squeeze" | "ReduceMean" => continue,
+                _ => {}
+            }
+            shapes.insert(node.output[0].as_str(), shape);
+        }
+        macs
+    }
+
+    #[test]
+    fn the_widths_count_what_the_graph_multiplies() {
+        for (seed, side) in [(14, 64), (15, 97), (16, 320)] {
+            let (_store, net) = random_net(seed);
+            let graph = to_model(&net, &PreprocessSpec::square(side)).unwrap().graph.unwrap();
+            assert_eq!(convolution_macs(&graph) as u64, net.widths.macs(side), "seed {seed}, {side} px");
+        }
     }
 
     #[test]
