@@ -8,17 +8,11 @@ use std::collections::BTreeMap;
 
 use contract::bundle::{BundleManifest, OperatingPointTable};
 use contract::study::StudyType;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_pcg::Pcg64Mcg;
 use serde::Serialize;
 
 use super::score::StudyScore;
 use crate::export::calibrate::{self, Targets};
-
-/// Folds of the cross-fitting.
-const FOLDS: usize = 5;
-const SEED: u64 = 0x666f_6c64;
+use crate::metrics::{FOLDS, deal};
 
 /// Where the decision points come from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,7 +63,7 @@ pub(super) fn of_bundle(manifest: &BundleManifest, studies: &mut [StudyScore]) -
 
 /// Judges every study at the points that other patients' studies give, or none where that is not possible.
 pub(super) fn cross_fitted(studies: &mut [StudyScore]) -> Decision {
-    let of_fold = folds(studies);
+    let of_fold = fold_of_each(studies);
     let points = |keep: &dyn Fn(usize) -> bool| {
         let kept: Vec<_> = studies
             .iter()
@@ -104,27 +98,16 @@ fn called(table: &OperatingPointTable, study: &StudyScore) -> bool {
     study.probability >= table.for_type(&study.study_type).0.decision
 }
 
-/// Each study's fold. Patients of a study type with and without an abnormal study are dealt in turn, so that
-/// folds resemble each other.
-fn folds(studies: &[StudyScore]) -> Vec<usize> {
-    let mut patients: BTreeMap<&str, (&StudyType, bool)> = BTreeMap::new();
-    for study in studies {
-        let facts = patients.entry(&study.patient).or_insert((&study.study_type, false));
-        facts.1 |= study.abnormal;
-    }
-    let mut order: Vec<(&str, (&StudyType, bool))> = patients.into_iter().collect();
-    order.shuffle(&mut Pcg64Mcg::seed_from_u64(SEED));
-    order.sort_by_key(|&(_, facts)| facts);
-    let of_patient: BTreeMap<&str, usize> =
-        order.iter().enumerate().map(|(place, &(patient, _))| (patient, place % FOLDS)).collect();
-    studies.iter().map(|study| of_patient[study.patient.as_str()]).collect()
+fn fold_of_each(studies: &[StudyScore]) -> Vec<usize> {
+    deal(studies.iter().map(|s| (s.patient.as_str(), &s.study_type, s.abnormal)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use rand::RngExt;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
 
     use super::*;
     use crate::metrics::{Case, Confusion};
@@ -181,7 +164,7 @@ mod tests {
     #[test]
     fn folds_share_no_patient_and_few_patients_have_no_point() {
         let mut many = studies(60, 0.5, 1);
-        let folds = folds(&many);
+        let folds = fold_of_each(&many);
         assert!(many.chunks(2).zip(folds.chunks(2)).all(|(_, fold)| fold[0] == fold[1]));
         assert_eq!(folds.iter().collect::<BTreeSet<_>>().len(), FOLDS);
         let decision = cross_fitted(&mut many[..6]);

@@ -9,16 +9,11 @@ use std::collections::BTreeMap;
 
 use contract::bundle::{Achieved, AnswerCounts, CrossFit};
 use contract::study::{Answer, StudyType, study_score};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_pcg::Pcg64Mcg;
 
 use super::calibrate::{self, CalibrationError, Targets};
-use crate::metrics::{self, Case, RESAMPLES, bootstrap_ci95};
+use crate::metrics::{self, Case, FOLDS, RESAMPLES, bootstrap_ci95, deal};
 
-/// How many folds there are.
-pub const FOLDS: usize = 5;
-/// The seed of folds and intervals, so that an export repeats.
+/// The seed of the intervals, so that an export repeats.
 const SEED: u64 = 0x756c_6e61;
 /// What is said of the values, whatever they are.
 const CAVEAT: &str = "Temperature and operating points were found on other patients than those counted here, but the \
@@ -65,7 +60,7 @@ pub fn image_cases(studies: &[&Scored]) -> Vec<Case> {
 /// # Errors
 /// When a logit is not finite.
 pub fn cross_fit(studies: &[Scored], targets: Targets) -> Result<CrossFit, CalibrationError> {
-    let folds = deal(studies);
+    let folds = fold_of_each(studies);
     let patients = |abnormal: Option<bool>| {
         let of_class = studies.iter().filter(|s| abnormal.is_none_or(|a| s.abnormal == a));
         of_class.map(|s| &s.patient).collect::<std::collections::BTreeSet<_>>().len()
@@ -123,23 +118,6 @@ struct Call<'a> {
     decision: bool,
 }
 
-/// The fold of each study. A patient's studies share one. Patients are dealt in turn, those alike (with or
-/// without an abnormal study, the alphabetically first of their study types) after each other, so that folds are alike.
-fn deal(studies: &[Scored]) -> Vec<usize> {
-    let mut patients: BTreeMap<&str, (&StudyType, bool)> = BTreeMap::new();
-    for study in studies {
-        let (first_type, abnormal) = patients.entry(&study.patient).or_insert((&study.study_type, false));
-        *first_type = (*first_type).min(&study.study_type);
-        *abnormal |= study.abnormal;
-    }
-    let mut order: Vec<(&str, (&StudyType, bool))> = patients.into_iter().collect();
-    order.shuffle(&mut Pcg64Mcg::seed_from_u64(SEED));
-    order.sort_by(|a, b| (a.1.1, a.1.0).cmp(&(b.1.1, b.1.0)));
-    let fold: BTreeMap<&str, usize> =
-        order.into_iter().enumerate().map(|(place, (patient, _))| (patient, place % FOLDS)).collect();
-    studies.iter().map(|study| fold[study.patient.as_str()]).collect()
-}
-
 fn achieved(calls: &[&Call<'_>]) -> Achieved {
     let patients: Vec<&str> = calls.iter().map(|call| call.study.patient.as_str()).collect();
     let (mut abnormal, mut normal) = (AnswerCounts::default(), AnswerCounts::default());
@@ -175,9 +153,14 @@ fn achieved(calls: &[&Call<'_>]) -> Achieved {
     }
 }
 
+fn fold_of_each(studies: &[Scored]) -> Vec<usize> {
+    deal(studies.iter().map(|s| (s.patient.as_str(), &s.study_type, s.abnormal)))
+}
+
 #[cfg(test)]
 mod tests {
-    use rand::RngExt;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
 
     use super::*;
 
@@ -204,7 +187,7 @@ mod tests {
     #[test]
     fn a_patient_is_in_one_fold_and_folds_are_alike() {
         let studies = drawn(53, 1.0, 1);
-        let folds = deal(&studies);
+        let folds = fold_of_each(&studies);
         for (a, b) in studies.iter().zip(&folds).zip(studies.iter().zip(&folds).skip(1)) {
             assert!(a.0.patient != b.0.patient || a.1 == b.1);
         }
@@ -217,7 +200,7 @@ mod tests {
         // The order in which studies come does not matter.
         let mut turned: Vec<_> = studies.clone();
         turned.reverse();
-        let mut again = deal(&turned);
+        let mut again = fold_of_each(&turned);
         again.reverse();
         assert_eq!(again, folds);
     }

@@ -5,12 +5,14 @@
 mod bootstrap;
 mod confusion;
 mod curve;
+mod folds;
 mod panel;
 mod reliability;
 
 pub use bootstrap::{RESAMPLES, bootstrap_ci95, interval, resample};
 pub use confusion::{Confusion, kappa, sensitivity, specificity};
 pub use curve::{PrecisionRecallPoint, RocPoint, auroc, average_precision, precision_recall, roc};
+pub use folds::{FOLDS, deal};
 pub use panel::{Estimate, Figures, Panel, Scored};
 pub use reliability::{BINS, Bin, brier, expected_calibration_error, reliability};
 
