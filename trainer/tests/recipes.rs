@@ -327,6 +327,18 @@ fn what_cannot_be_trained_is_refused_and_the_run_left_alone() {
         let code = if wrong.starts_with("init") { 66 } else { 65 };
         fails(&line, code, &words);
     }
+    let one_sided = dir.path().join("one-sided");
+    for label in [
+        "train/XR_HAND/patient1/study1_positive",
+        "train/XR_HAND/patient2/study1_negative",
+        "valid/XR_HAND/patient3/study1_negative",
+    ] {
+        fs::create_dir_all(one_sided.join(label)).unwrap();
+        image::GrayImage::new(70, 70).save(one_sided.join(label).join("image1.png")).unwrap();
+    }
+    let one_sided = text(&one_sided);
+    let words = ["validation split has no abnormal"];
+    fails(&["train", "--data", &one_sided, "--run", &run_text, "--config", &settings], 65, &words);
     assert!(!run.exists());
 
     succeeds(&with(&["--epochs", "1", "--device", "cpu"]));

@@ -14,7 +14,7 @@ use crate::device;
 use crate::exit::Fault;
 use crate::model::{Pretrained, Record, Tensors, WHERE_FROM, Widths, read_tensors};
 use crate::run::{DataFacts, Run, WEIGHTS_FILE};
-use crate::train::{Config, Init, Outcome, Preset, Session, Start, is_half, train};
+use crate::train::{Config, Init, Outcome, Preset, Session, Start, is_half, require_both_classes, train};
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
@@ -180,7 +180,7 @@ pub(super) fn best_tensors(run: &Run) -> anyhow::Result<Tensors> {
     Ok(tensors)
 }
 
-/// Both splits, preprocessed.
+/// Both splits, preprocessed; each with both classes.
 pub(super) fn load_splits(data: &Path, config: &Config) -> anyhow::Result<(Planes, Planes)> {
     let index = Index::open(data)?;
     let load = |split: Split| -> anyhow::Result<Planes> {
@@ -193,7 +193,9 @@ pub(super) fn load_splits(data: &Path, config: &Config) -> anyhow::Result<(Plane
         log::info!("{split}: {} images of {} studies", planes.len(), planes.studies.len());
         Ok(planes)
     };
-    Ok((load(Split::Train)?, load(Split::Valid)?))
+    let (train, valid) = (load(Split::Train)?, load(Split::Valid)?);
+    require_both_classes(&train, &valid)?;
+    Ok((train, valid))
 }
 
 /// A question that says yes once the process was told to stop. A second signal ends it at once.

@@ -265,7 +265,11 @@ fn lower_on_plateau(config: &Config, state: &mut State) {
     }
 }
 
-fn require_both_classes(train: &Planes, valid: &Planes) -> Result<(), Fault> {
+/// Refuses splits that nothing can be learned from or measured on.
+///
+/// # Errors
+/// [`Fault::BadData`] naming the split and the class that it lacks.
+pub fn require_both_classes(train: &Planes, valid: &Planes) -> Result<(), Fault> {
     for (name, planes) in [("training", train), ("validation", valid)] {
         for (class, wanted) in [("abnormal (positive)", true), ("normal (negative)", false)] {
             if !planes.abnormal.contains(&wanted) {

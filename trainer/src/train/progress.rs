@@ -67,12 +67,7 @@ impl Progress {
             + self.later.steps as f64 * per_step
             + f64::from(self.later.validations) * self.later.validation_s;
         let left = |seconds: f64| FormattedDuration(Duration::from_secs(seconds as u64));
-        format!(
-            "{:.1} images/s, {} left of the epoch, {} of the run",
-            self.images_per_s(),
-            left(epoch_s),
-            left(run_s)
-        )
+        format!("{:.1} images/s, {} left ({} of the run)", self.images_per_s(), left(epoch_s), left(run_s))
     }
 
     /// Images per second since the epoch was begun or resumed.
