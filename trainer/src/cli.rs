@@ -35,7 +35,7 @@ pub enum Command {
     Index(index::Args),
     /// Train a DenseNet169
     Train(train::Args),
-    /// Evaluate a run or a bundle, per study and per image
+    /// Evaluate a run, an ensemble of runs or a bundle; write a report with pictures
     Evaluate(evaluate::Args),
     /// Shrink a trained network and fine-tune it
     Prune(prune::Args),
@@ -62,6 +62,7 @@ mod tests {
             "train --data d --run r --size 96 --epochs 1 --device cpu --config t.toml --resume",
             "evaluate --run r --data d --split valid --json",
             "evaluate --bundle b --data d --split valid",
+            "evaluate --run a --run b --members best --data d --findings f.csv --out report",
             "prune --run r --data d --out o --macs 0.4 --epochs 1 --size 96",
             "export --run r --data d --out b --size 320 --purpose demo",
         ] {
