@@ -43,7 +43,7 @@ pub enum Command {
     Bench(bench::Args),
     /// Train a DenseNet169
     Train(train::Args),
-    /// Evaluate a run or a bundle, per study and per image
+    /// Evaluate a run, an ensemble of runs or a bundle; write a report with pictures
     Evaluate(evaluate::Args),
     /// Shrink a trained network and fine-tune it
     Prune(prune::Args),
@@ -80,6 +80,7 @@ mod tests {
             "bench step --size 96 --batch 4 --device cpu --precision f32 --seconds 1 --json",
             "evaluate --run r --data d --split valid --json",
             "evaluate --bundle b --data d --split valid",
+            "evaluate --run a --run b --members best --data d --findings f.csv --out report",
             "prune --run r --data d --out o --macs 0.4 --epochs 1 --size 96",
             "export --run r --data d --out b --size 320 --purpose demo",
             "export --run r --data d --out b --rule-out-sensitivity 0.98 --rule-in-specificity 0.9 --data-licence X",

@@ -1,6 +1,8 @@
 //! The measures agree with scikit-learn, and the calibration error with an independent numpy computation, on
 //! random cases with and without ties, also where cases are weighted as in a bootstrap resample.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests, outside of what clippy counts as one.
+
 mod python;
 
 use rand::{RngExt, SeedableRng};
@@ -92,7 +94,7 @@ fn points_close(found: &[[f64; 3]], expected: &Value, what: &str) {
 #[test]
 fn measures_agree_with_scikit_learn() {
     let mut random = Pcg64Mcg::seed_from_u64(20);
-    let sets: Vec<_> = (0..300).map(|_| drawn(&mut random)).collect();
+    let sets: Vec<_> = (0..120).map(|_| drawn(&mut random)).collect();
     let input: Vec<Value> = sets
         .iter()
         .map(|(cases, weights, threshold)| {
@@ -135,7 +137,7 @@ fn measures_agree_with_scikit_learn() {
         weighted += usize::from(!expected["weighted"].is_null());
         resample_agrees(cases, weights, *threshold, &expected["weighted"]);
     }
-    assert!(weighted > 200, "{weighted}");
+    assert!(weighted > 80, "{weighted}");
 }
 
 /// The measures of a bootstrap resample are those of weighted cases.

@@ -242,9 +242,19 @@ fn definitions(report: &Report) -> Markup {
             li { "Brier is the mean squared difference between probability and label. F1 is that of the class abnormal." }
             li { "Intervals are percentiles of a bootstrap that draws patients, with all their studies, with replacement. \
                  They hold the network, and decision points, fixed." }
-            li { "`trainer train` keeps the epochs of the lowest loss on the valid split. Where this is that split, every \
-                 number here is somewhat optimistic." }
+            li { (chosen(report)) }
         }
+    }
+}
+
+/// What the networks may have seen of this split.
+fn chosen(report: &Report) -> &'static str {
+    if report.split == "train" {
+        "`trainer train` learns from the train split. Where this is that split, the numbers say how well it was \
+         learned by heart, not how good the network is."
+    } else {
+        "`trainer train` keeps the epochs of the lowest loss on the valid split. Where this is that split, every \
+         number here is somewhat optimistic."
     }
 }
 

@@ -54,5 +54,5 @@ pub(super) const VALID_KAPPA: [(&str, f64); 6] = [
 
 /// Studies and images of MURA's validation split.
 pub(super) const VALID_SIZE: (usize, usize) = (1199, 3197);
-/// Its seven study types' studies in the hidden test set.
+/// Studies in the hidden test set.
 pub(super) const HIDDEN_TEST_STUDIES: usize = 207;

@@ -122,8 +122,8 @@ fn phantoms(report: &Report) -> &'static str {
 }
 
 fn reliability_svg(report: &Report) -> Result<String, FigureError> {
-    let calibrated = if report.source == Source::Bundle { "calibrated" } else { "not calibrated" };
-    let title = format!("Reliability of probabilities ({calibrated}){}", phantoms(report));
+    let kind = if report.source == Source::Bundle { "calibrated" } else { "uncalibrated" };
+    let title = format!("Reliability of {kind} probabilities{}", phantoms(report));
     let bins = reliability(&report.cases());
     let points = bins.iter().filter_map(|bin| Some((bin.probability()?, bin.abnormal()?))).collect();
     let label = report.study.ece.map_or(String::new(), |ece| format!("calibration error {ece:.3}"));
@@ -217,7 +217,7 @@ fn matrix(area: &Area<'_>, label: &str, table: &Confusion) -> Result<(), String>
             let share = count as f64 / total.max(1) as f64;
             let corners = [(x, y), (x + CELL_PX - 3, y + CELL_PX - 3)];
             area.draw(&Rectangle::new(corners, PALETTE[0].mix(0.06 + 0.8 * share).filled())).map_err(text)?;
-            let ink = if share > 0.5 { WHITE } else { BLACK };
+            let ink = if share > 0.75 { WHITE } else { BLACK };
             let (x, y) = (x + CELL_PX / 2, y + CELL_PX / 2);
             write(&count.to_string(), x, y - 8, &centred(20).color(&ink)).map_err(text)?;
             let percent = if total > 0 { format!("{:.0} %", 100.0 * share) } else { "-".to_owned() };
