@@ -83,8 +83,8 @@ fn index_lists_what_can_be_used_and_what_cannot() {
             studies
                 .lines()
                 .skip(1)
-                .map(|l| l.split(',').nth(1).unwrap().parse().unwrap())
-                .collect::<Vec<usize>>()
+                .map(|l| l.split(',').nth(1).unwrap().parse::<usize>().unwrap())
+                .collect::<Vec<_>>()
         })
         .sum();
     let images = read("train_images.csv").lines().count() + read("valid_images.csv").lines().count() - 2;
@@ -112,9 +112,9 @@ fn explore_makes_one_page_that_needs_nothing_else() {
     let sheet = fs::read(out.join("XR_HAND-abnormal.png")).unwrap();
     let again = directory.path().join("again");
     done("explore", &data, &again, &["--per-sheet", "3"]);
-    assert_eq!(fs::read(again.join("XR_HAND-abnormal.png")).unwrap(), sheet, "the seed decides");
+    assert!(fs::read(again.join("XR_HAND-abnormal.png")).unwrap() == sheet, "the seed decides");
     done("explore", &data, &again, &["--per-sheet", "3", "--seed", "2"]);
-    assert_ne!(fs::read(again.join("XR_HAND-abnormal.png")).unwrap(), sheet);
+    assert!(fs::read_to_string(again.join("explore.html")).unwrap() != page, "another seed shows others");
 }
 
 #[test]

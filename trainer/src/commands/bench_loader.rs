@@ -198,8 +198,8 @@ fn measure(way: &Way, args: &Args, planes: &Planes, device: Device, round: Durat
             let Some(next) = loader.next() else { break };
             done += consume(way, next?, planes, device);
         }
-        if device.is_cuda() {
-            tch::Cuda::synchronize(0);
+        if let Device::Cuda(number) = device {
+            tch::Cuda::synchronize(number as i64);
         }
         if number > 0 {
             rates.push(done as f64 / started.elapsed().as_secs_f64());

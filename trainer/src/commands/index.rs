@@ -71,6 +71,9 @@ fn print_split(split: Split, studies: &[Study]) {
     let patients: BTreeSet<&str> = studies.iter().map(|study| study.patient.as_str()).collect();
     println!("{split}: {} studies of {} patients", studies.len(), patients.len());
     for (study_type, [all, abnormal, images]) in by_type {
-        println!("  {study_type:<14} {all:>6} studies  {abnormal:>6} abnormal  {images:>6} images");
+        println!(
+            "  {:<14} {all:>6} studies  {abnormal:>6} abnormal  {images:>6} images",
+            study_type.as_str()
+        );
     }
 }

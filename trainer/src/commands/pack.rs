@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let seconds = started.elapsed().as_secs_f64();
     let again =
-        if packed.kept > 0 { format!(", {} of them kept from before", packed.kept) } else { String::new() };
+        if packed.kept > 0 { format!(" ({} of them kept from before)", packed.kept) } else { String::new() };
     println!(
         "packed {} images{again} at {}x{} px into {out}: {megabytes:.1} MB in {seconds:.1} s; {unreadable} unreadable",
         packed.images, args.size, args.size
