@@ -2,16 +2,20 @@
 
 use std::io::Write;
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Stderr;
 
 impl Log for Stderr {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    /// Of the JPEG 2000 decoder only warnings and errors: it reports each header that it has read.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= Level::Warn || !metadata.target().starts_with("jpeg2k")
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let now = jiff::Timestamp::now();
         // A closed standard error is no reason to stop a training run.
         let _ = writeln!(std::io::stderr().lock(), "{now:.3} {:<5} {}", record.level(), record.args());
