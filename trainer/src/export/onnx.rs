@@ -14,7 +14,7 @@
 //! it, and the classifier is a 1x1 convolution before the mean. The same network gives the same bytes.
 //! [`Widths::macs`](crate::model::Widths::macs) counts the multiply-accumulates of exactly this graph.
 //!
-//! How far engines differ: libtorch, tract and ONNX Runtime add in different orders, and each is about 1e-7 of the
+//! How far engines differ: libtorch, tract and ONNX Runtime add in different orders, and each is about 1e-6 of the
 //! activation map's largest value away from what the network says in float64 (`trainer/tests/precision.rs`). A trained
 //! network's map reaches some tens, so that its logits agree within 1e-4 * max(1, |logit|) with room to spare
 //! (`tests/tests/parity.rs`). Where normalisations do not fit the activations, as in a network with random ones, a map of
