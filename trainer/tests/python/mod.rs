@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 /// Runs a script with `input` on its standard input and gives its standard output. The packages are those that
 /// `scripts/test-deps.sh` fetches (`make deps`); without them this panics and says so.
-pub fn python(script: &str, input: &str) -> String {
+pub(crate) fn python(script: &str, input: &str) -> String {
     let packages = std::env::var_os("ULNA_PYTHONPATH").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../third_party/python")),
         PathBuf::from,
