@@ -110,7 +110,7 @@ fn a_run_that_is_told_to_stop_leaves_a_checkpoint_and_is_trained_by_one_process_
     let run_text = text(&run);
     let line = ["train", "--data", &data, "--config", &settings, "--device=cpu", "--run", &run_text];
     let line = [&line[..], &["--epochs", "100000", "--resume"]].concat();
-    let process = command(&line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let process = command(&line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while !run.join("metrics.csv").is_file() && Instant::now() < deadline {
         sleep(Duration::from_millis(10));
@@ -119,8 +119,10 @@ fn a_run_that_is_told_to_stop_leaves_a_checkpoint_and_is_trained_by_one_process_
     let told = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().unwrap();
     assert!(told.success());
     let output = process.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("stopped after step"), "{said}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    let said = said.lines().last().unwrap();
+    assert!(said.starts_with("stopped after step"), "{said}");
     let step: u64 = said.split(' ').nth(3).unwrap().parse().unwrap();
     let newest = content(&run.join("checkpoints")).pop().unwrap().0;
     assert!(text(&newest).contains(&format!("-step-{step:08}-")), "{said} {}", newest.display());

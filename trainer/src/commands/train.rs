@@ -152,7 +152,6 @@ impl Args {
 fn go_on(run: &Run, data: &Path, device: tch::Device, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
     let (train_planes, valid) = load_splits(data, &run.config)?;
     refuse_other_data(run, &DataFacts::of(&train_planes, &valid), data)?;
-    run.commit()?;
     let session = Session { run, train: &train_planes, valid: &valid, device, stop };
     Ok(report(run, &train(&session, Start::Resume)?)?)
 }

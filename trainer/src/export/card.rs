@@ -158,7 +158,8 @@ fn factors(contents: &Contents) -> String {
 
 fn metrics_words(contents: &Contents) -> String {
     let points = &contents.operating_points;
-    let mut text = "AUROC and Cohen's kappa over studies, with 95 % bootstrap intervals over patients. Three answers: `normal` \
+    let mut text =
+        "AUROC and Cohen's kappa over studies, with 95 % bootstrap intervals over patients. Three answers: `normal` \
          below the rule-out point, `abnormal` from the rule-in point on, `uncertain` between; kappa is also given at \
          the `decision` point.\n\n| points | rule-out | rule-in | decision |\n|---|---|---|---|\n"
         .to_owned();
