@@ -4,6 +4,8 @@
 //! Two steps, so that training can put its augmentation between them:
 //! [`to_plane`] windows and resizes to u8 `[H, W]`; [`normalise`] gives f32 `[3, H, W]`.
 
+use std::borrow::Cow;
+
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U16;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -124,7 +126,10 @@ pub fn to_plane(radiograph: &Radiograph, spec: &PreprocessSpec) -> Result<Plane,
         percentile_window(radiograph, spec.window_low, spec.window_high)
     };
     let Placement { left, top, width, height } = placement(radiograph, spec);
-    let resized = resize(radiograph, width, height).map_err(|reason| PreprocessError {
+    // A mean of neighbours lies between whole samples, and a narrow window would stretch its rounding.
+    let shift = if radiograph.windowed { 0 } else { radiograph.max_value.leading_zeros() };
+    let (black, white) = (black << shift, white << shift);
+    let resized = resize(radiograph, shift, width, height).map_err(|reason| PreprocessError {
         width: radiograph.width,
         height: radiograph.height,
         reason,
@@ -197,11 +202,21 @@ pub fn placement(radiograph: &Radiograph, spec: &PreprocessSpec) -> Placement {
     Placement { left: (spec.width_px - width) / 2, top: (spec.height_px - height) / 2, width, height }
 }
 
-/// Area-weighted bilinear resize of 16-bit samples (native byte order), in integer arithmetic.
+/// Area-weighted bilinear resize of 16-bit samples (native byte order), moved up by `shift` bits before, in integer
+/// arithmetic.
 ///
 /// The typed call: the untyped one compiles every pixel type's kernels into this crate, minutes of them.
-fn resize(radiograph: &Radiograph, width: u32, height: u32) -> Result<TypedImage<'static, U16>, String> {
-    let bytes: &[u8] = bytemuck::cast_slice(&radiograph.samples);
+fn resize(
+    radiograph: &Radiograph,
+    shift: u32,
+    width: u32,
+    height: u32,
+) -> Result<TypedImage<'static, U16>, String> {
+    let samples: Cow<'_, [u16]> = match shift {
+        0 => Cow::Borrowed(&radiograph.samples),
+        _ => radiograph.samples.iter().map(|sample| sample << shift).collect(),
+    };
+    let bytes: &[u8] = bytemuck::cast_slice(&samples);
     let source = TypedImageRef::<U16>::from_buffer(radiograph.width, radiograph.height, bytes)
         .map_err(|error| error.to_string())?;
     let mut target = TypedImage::new(width, height);

@@ -15,11 +15,8 @@ use crate::exit::Fault;
 use crate::export::bundle::{Bundle, BundleError};
 use crate::export::interpret::Interpreter;
 use crate::model::{DenseNet, load_weights, read_tensors};
-use crate::run::Run;
 use crate::run::files::{io_fault, read, write_atomic};
-
-/// Where a run keeps the weights of its best epochs.
-const BEST_DIR: &str = "best";
+use crate::run::{BEST_DIR, Run};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, clap::Args)]

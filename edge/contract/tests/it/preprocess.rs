@@ -48,6 +48,17 @@ fn every_sample_counts_when_scaling_down() {
     assert!(plane.samples.iter().all(|&s| (120..=135).contains(&s)));
 }
 
+#[test]
+fn a_narrow_window_has_steps_between_its_samples() {
+    // Eight levels that become a ramp of many when a frame of 512 columns is reduced and stretched.
+    let mut frame = radiograph(512, 64, 255, |x, y| 100 + ((x + y % 64) / 64).min(8) as u16);
+    frame.windowed = false;
+    let plane =
+        to_plane(&frame, &PreprocessSpec { aspect: Aspect::Squash, ..PreprocessSpec::square(64) }).unwrap();
+    let levels: std::collections::BTreeSet<u8> = plane.samples.iter().copied().collect();
+    assert!(levels.len() > 40, "{levels:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
