@@ -107,3 +107,56 @@ fn the_unit_agrees_with_the_binary() -> anyhow::Result<()> {
     assert!(help.contains("--config"), "{help}");
     Ok(())
 }
+
+/// What `trainer COMMAND --help` says.
+fn help(command: &str) -> anyhow::Result<String> {
+    bin::succeed(Command::new(bin::trainer()?).args(command.split(' ')).arg("--help"))
+}
+
+/// The options named in a text: words that begin with two dashes, up to a `=` or the end of the word.
+fn options(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| c.is_whitespace() || c == '`' || c == '=' || c == ')' || c == ',');
+    words.filter(|word| word.len() > 2 && word.starts_with("--")).collect()
+}
+
+fn assert_known(text: &str, command: &str, source: &str) -> anyhow::Result<usize> {
+    let (help, named) = (help(command)?, options(text));
+    for option in &named {
+        let known = help.split_whitespace().any(|word| word.trim_end_matches(',') == *option);
+        assert!(known, "{source} gives `trainer {command}` the option {option}, which it does not have");
+    }
+    Ok(named.len())
+}
+
+#[test]
+fn the_trainer_machine_gives_options_that_exist() -> anyhow::Result<()> {
+    let job = read("deploy/trainer/ensemble.yaml")?;
+    let arguments: Vec<&str> = job.lines().filter(|line| line.trim_start().starts_with("- --")).collect();
+    assert!(assert_known(&arguments.join(" "), "train", "ensemble.yaml")? >= 6);
+
+    let machine = read("deploy/trainer/cloud-init.yaml")?;
+    let command = machine.split("${TRAINER_IMAGE} train ").nth(1).context("no command that trains")?;
+    let command = command.split("$TRAINER_OPTIONS").next().unwrap_or_default();
+    let more =
+        machine.lines().find(|line| line.contains("TRAINER_OPTIONS=")).context("no TRAINER_OPTIONS")?;
+    let more = more.split_once('=').map_or("", |(_, options)| options);
+    assert!(assert_known(&format!("{command} {more}"), "train", "cloud-init.yaml")? >= 5);
+    Ok(())
+}
+
+#[test]
+fn the_readme_gives_the_trainer_options_that_exist() -> anyhow::Result<()> {
+    let readme = read("README.md")?;
+    let mut seen = 0;
+    for line in readme.lines().filter_map(|line| line.strip_prefix("trainer ")) {
+        let line = line.split(" #").next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let command = match words.next().unwrap_or_default() {
+            "bench" => format!("bench {}", words.next().unwrap_or_default()),
+            command => command.to_owned(),
+        };
+        seen += assert_known(line, &command, "README.md")?;
+    }
+    assert!(seen > 20, "only {seen} options found in README.md");
+    Ok(())
+}

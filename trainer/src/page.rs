@@ -13,7 +13,7 @@ p.lead{color:#4a545e;margin-top:0}
 p.caution{border-left:4px solid #d55e00;background:#fdf3ec;padding:.6rem .9rem}
 table{border-collapse:collapse;margin:.6rem 0 1rem;font-variant-numeric:tabular-nums}
 th,td{padding:.28rem .7rem;border-bottom:1px solid #e3e7ea;text-align:right}
-th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #9aa4ad;vertical-align:bottom}
+td{white-space:pre-line;vertical-align:top}th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #9aa4ad;vertical-align:bottom}
 .figures{display:flex;flex-wrap:wrap;gap:1rem}
 figure{margin:0;max-width:100%}figure svg,figure img{max-width:100%;height:auto}
 figcaption{font-size:.86rem;color:#4a545e}

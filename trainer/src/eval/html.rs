@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::paper::{HIDDEN_TEST, HIDDEN_TEST_KAPPA, HIDDEN_TEST_STUDIES, VALID_KAPPA, VALID_SIZE};
 use super::pictures::Pictures;
 use super::report::{Measures, Report, Source};
-use super::text::{CALLS, RANKING, cell};
+use super::text::{self, CALLS, RANKING};
 use crate::page::{chart, page as whole_page, table};
 
 /// Unreadable images that the page lists by name; the JSON has all.
@@ -266,4 +266,8 @@ fn references() -> Markup {
             li { "C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger. On Calibration of Modern Neural Networks. arXiv:1706.04599." }
         }
     }
+}
+/// A value with its interval below it.
+fn cell(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
+    text::cell(value, interval).replacen(' ', "\n", 1).replace(' ', "\u{a0}")
 }
