@@ -9,11 +9,12 @@ Exit codes:
    0  done
    1  internal error
    2  the command line is wrong
-  65  the data cannot be used: a broken layout, cache, run or bundle, no readable image; predict: some images could not be
-      read, the others were scored
+  65  the data cannot be used: a broken layout, cache, run or bundle, no readable image;
+      of predict: some images could not be read, the others were scored
   66  an input is missing
   74  reading or writing failed
-  75  stopped by a signal before the end, with everything saved: the same command with --resume goes on
+  75  stopped by a signal before the end, with everything saved; the same command
+      with --resume goes on
 Results go to standard output, logs and progress to standard error.";
 
 /// Trains, evaluates, prunes and exports Ulna's DenseNet169.
