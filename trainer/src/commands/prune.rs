@@ -17,10 +17,10 @@ use tch::{Device, no_grad};
 use super::train::{best_tensors, load_splits, read_config, refuse_other_data, report, stop_on_signals};
 use crate::dataset::{Index, Planes, Split, Study};
 use crate::device;
-use crate::eval;
+use crate::eval::{self, Judged};
 use crate::exit::Fault;
 use crate::model::{DenseNet, Tensors, load_weights};
-use crate::prune::{Importance, Judged, Plan, Pruned, Step, Table, bn_scale, choose, score, targets};
+use crate::prune::{Importance, Plan, Pruned, Step, Table, bn_scale, choose, score, targets};
 use crate::run::{DataFacts, PRUNE_FILE, Run, STEPS_DIR};
 use crate::train::{Config, DistillConfig, Init, Session, Start, sample, train};
 

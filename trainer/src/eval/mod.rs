@@ -27,7 +27,6 @@ pub use score::{StudyScore, ViewScore};
 use crate::dataset::{Planes, Split};
 use crate::metrics::{Case, Confusion, auroc};
 use crate::progress;
-use crate::prune::Judged;
 
 /// Images that go through the network at a time.
 const BATCH: usize = 16;
@@ -96,6 +95,15 @@ pub(crate) fn inputs<'a>(planes: impl Iterator<Item = &'a [u8]>, spec: &Preproce
 /// operating points, without by plain sigmoids. See [`Report::new`] for ensembles and findings.
 pub fn report(planes: &Planes, logits: &[f64], split: Split, manifest: Option<&BundleManifest>) -> Report {
     Report::new(planes, &[logits], split, manifest, None)
+}
+
+/// How a network does on a split's studies, in short; none where a class is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Judged {
+    /// Study-level AUROC.
+    pub auroc: Option<f64>,
+    /// Study-level kappa at 0.5.
+    pub kappa: Option<f64>,
 }
 
 /// Only AUROC and kappa at [`THRESHOLD`] over studies, without intervals.

@@ -18,7 +18,7 @@ mod steps;
 pub use choose::choose;
 pub use plan::{LayerPlan, Plan, Pruned};
 pub use score::{Importance, LayerScores, Scores, bn_scale, score};
-pub use steps::{Judged, Step, Table, targets};
+pub use steps::{Step, Table, targets};
 
 #[cfg(test)]
 mod tests;

@@ -22,15 +22,6 @@ pub fn targets(share: f64, steps: u32) -> Vec<f64> {
         .collect()
 }
 
-/// How a network does on the validation studies; null where a class is missing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Judged {
-    /// Study-level AUROC.
-    pub auroc: Option<f64>,
-    /// Study-level kappa at 0.5.
-    pub kappa: Option<f64>,
-}
-
 /// A line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
