@@ -20,7 +20,7 @@ use crate::device;
 use crate::eval::{self, Judged};
 use crate::exit::Fault;
 use crate::model::{DenseNet, Tensors, load_weights};
-use crate::prune::{Importance, Plan, Pruned, Step, Table, bn_scale, choose, score, targets};
+use crate::prune::{Importance, Plan, Pruned, Step, Table, bn_scale, check_share, choose, score, targets};
 use crate::run::{DataFacts, PRUNE_FILE, Run, STEPS_DIR};
 use crate::train::{Config, DistillConfig, Init, Session, Start, sample, train};
 
@@ -274,6 +274,7 @@ impl Args {
         config.epochs = self.epochs.unwrap_or(config.epochs);
         config.batch = self.batch.unwrap_or(config.batch);
         config.adam.lr = self.lr.unwrap_or(config.adam.lr);
+        check_share(self.macs)?;
         if !(0.0..=1.0).contains(&self.distill) {
             return Err(Fault::BadData(format!("--distill is {}, expected 0 to 1", self.distill)).into());
         }

@@ -33,11 +33,7 @@ struct Ranking {
 /// # Errors
 /// [`Fault::BadData`] when the share is not between 0 and 1 or cannot be reached.
 pub fn choose(widths: &Widths, scores: &Scores, macs_share: f64, size_px: u32) -> Result<Plan, Fault> {
-    if !(macs_share > 0.0 && macs_share <= 1.0) {
-        return Err(Fault::BadData(format!(
-            "--macs is {macs_share}, expected a share above 0 and at most 1"
-        )));
-    }
+    check_share(macs_share)?;
     let before = widths.macs(size_px);
     let target = (macs_share * before as f64) as u64;
     let mut rankings = rankings(widths, scores);
@@ -67,6 +63,17 @@ pub fn choose(widths: &Widths, scores: &Scores, macs_share: f64, size_px: u32) -
         macs = after;
     }
     Ok(plan(&left, &rankings))
+}
+
+/// Refuses what is no share to keep.
+///
+/// # Errors
+/// [`Fault::BadData`] when it is not between 0 and 1.
+pub fn check_share(macs_share: f64) -> Result<(), Fault> {
+    if macs_share > 0.0 && macs_share <= 1.0 {
+        return Ok(());
+    }
+    Err(Fault::BadData(format!("--macs is {macs_share}, expected a share above 0 and at most 1")))
 }
 
 fn rankings(widths: &Widths, scores: &Scores) -> Vec<Ranking> {

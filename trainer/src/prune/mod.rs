@@ -15,7 +15,7 @@ mod plan;
 mod score;
 mod steps;
 
-pub use choose::choose;
+pub use choose::{check_share, choose};
 pub use plan::{LayerPlan, Plan, Pruned};
 pub use score::{Importance, LayerScores, Scores, bn_scale, score};
 pub use steps::{Step, Table, targets};
