@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo_broker;
+pub mod desk;
 pub mod exit;
 pub mod health;
 pub mod inference;
