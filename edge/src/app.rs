@@ -7,6 +7,7 @@
 //! ```
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,10 +61,10 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The page's address.
     #[error(
-        "the technician's page cannot listen on {address}: {source}; free that address or change web.listen"
+        "the technician's page cannot be served on {address}: {source}; free that address or change [web]"
     )]
     Page {
-        /// What `web.listen` says.
+        /// What the section says.
         address: String,
         /// What the system said.
         source: io::Error,
@@ -113,6 +114,9 @@ pub fn run(config: &Config) -> Exit {
     };
     health::notify(&[NotifyState::Ready]);
     log::info!("ready; the technician's page is http://{}", app.page_address());
+    if let Some(address) = app.lan_address() {
+        log::info!("in the network it is at {address}, for whoever has scanned the code of `edge web link`");
+    }
     // Blocks until one comes.
     let _ = signals.forever().next();
     health::notify(&[NotifyState::Stopping]);
@@ -125,7 +129,8 @@ pub fn run(config: &Config) -> Exit {
 
 /// The running service.
 pub struct App {
-    page: std::net::SocketAddr,
+    page: SocketAddr,
+    lan: Option<SocketAddr>,
     stop: Stop,
     wakes: Wakes,
     publish: publish::Handle,
@@ -166,7 +171,7 @@ impl App {
             started: Instant::now(),
         });
         let page = bind_page(config, &station, &broker, desk)?;
-        let address = page.address();
+        let (address, lan) = (page.address(), page.lan_address());
         let publish = publish::spawn(Setup {
             config: config.mqtt.clone(),
             station: config.station.clone(),
@@ -204,12 +209,17 @@ impl App {
         let mut keeper = Keeper::new(&config.study, store, model, health, report);
         let (wake, waker) = (wakes.keeper.clone(), publish.waker());
         threads.spawn("keeper".to_owned(), move |_, stop| keeper.run(&wake, stop, &|| waker.wake()))?;
-        Ok(Self { page: address, stop, wakes, publish, ended })
+        Ok(Self { page: address, lan, stop, wakes, publish, ended })
     }
 
     /// Where the technician's page is.
-    pub fn page_address(&self) -> std::net::SocketAddr {
+    pub fn page_address(&self) -> SocketAddr {
         self.page
+    }
+
+    /// Where it is for the network, if it is.
+    pub fn lan_address(&self) -> Option<SocketAddr> {
+        self.lan
     }
 
     /// Lets every stage finish what it is doing, tells the broker, and says whether all that came to an end
@@ -299,8 +309,10 @@ fn bind_page(
     };
     let facts = Arc::clone(station) as Arc<dyn publish::Facts>;
     let sources = Sources::new(facts, broker.clone(), station.store.clone(), desk, about);
-    Server::bind(&config.web, &config.state_dir, sources)
-        .map_err(|source| StartError::Page { address: config.web.listen.to_string(), source })
+    Server::bind(&config.web, &config.state_dir, sources).map_err(|source| {
+        let lan = config.web.lan.as_ref().map(|lan| format!(" or {}", lan.listen)).unwrap_or_default();
+        StartError::Page { address: format!("{}{lan}", config.web.listen), source }
+    })
 }
 
 /// The spool's thread.

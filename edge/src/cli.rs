@@ -5,7 +5,7 @@ use log::LevelFilter;
 
 #[cfg(feature = "demo")]
 use crate::commands::demo;
-use crate::commands::{config_check, infer, run};
+use crate::commands::{config_check, infer, run, web};
 use crate::exit::Exit;
 use crate::logging;
 
@@ -43,6 +43,8 @@ enum Command {
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    #[command(subcommand)]
+    Web(web::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +65,7 @@ impl Cli {
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args),
             Command::Config(ConfigCommand::Check(args)) => config_check::run(&args),
+            Command::Web(command) => web::run(&command),
         }
     }
 }

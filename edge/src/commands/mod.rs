@@ -5,3 +5,4 @@ pub mod config_check;
 pub mod demo;
 pub mod infer;
 pub mod run;
+pub mod web;
