@@ -14,9 +14,6 @@
 //! A file that cannot be read or removed is said once, by number and place, never by name, and looked at again when it
 //! changes or a minute later; it does not keep its study open.
 
-mod layout;
-mod scan;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
@@ -30,14 +27,17 @@ use crossbeam_channel::{Receiver, bounded};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde::Deserialize;
 
-use self::layout::{Place, ROOT_PREFIX};
-use self::scan::{Found, Scan};
+use super::layout::{self, Place, ROOT_PREFIX};
+use super::scan::{self, Found, Scan};
 use super::{Report, Source};
 use crate::config::within;
 use crate::health::{Health, Trouble};
 use crate::intake::{AcceptError, Intake};
 use crate::store::Origin;
+use crate::study::SourceName;
 
+/// The source's name.
+pub const NAME: SourceName = "spool";
 /// Files accepted in one look; then the others are reported as held, and looked at again at once.
 const ACCEPTS_PER_POLL_MAX: usize = 32;
 /// A file without content is probably about to get some.
@@ -212,8 +212,8 @@ impl Spool {
             .and_then(|file| file.take(self.intake.file_max_bytes()).read_to_end(&mut bytes));
         // A file that cannot be read is a study of its own; the intake then says what is wrong with it.
         let facts = read.ok().and_then(|_| dicom_facts(&bytes));
-        let origin =
-            layout::root_origin(&found.name(), facts.as_ref(), self.config.default_study_type.as_ref());
+        let default = self.config.default_study_type.as_ref();
+        let origin = layout::dicom_origin(ROOT_PREFIX, &found.name(), facts.as_ref(), default);
         self.seen.get_mut(&found.relative)?.origin = Some(origin.clone());
         Some(origin)
     }
@@ -227,7 +227,7 @@ impl Spool {
                 report.next = if stopped { report.next } else { Duration::ZERO };
                 continue;
             }
-            self.health.beat("spool", SILENCE_MAX);
+            self.health.beat(NAME, SILENCE_MAX);
             let path = self.config.dir.join(&found.relative);
             match self.intake.accept_file(&origin, &path, &found.name()) {
                 Ok(_) => {
@@ -324,12 +324,12 @@ impl Spool {
 }
 
 impl Source for Spool {
-    fn name(&self) -> &'static str {
-        "spool"
+    fn name(&self) -> SourceName {
+        NAME
     }
 
     fn poll(&mut self, now: Duration) -> Report {
-        self.health.beat("spool", SILENCE_MAX);
+        self.health.beat(NAME, SILENCE_MAX);
         let next = Duration::from_millis(self.config.rescan_ms);
         let mut report = Report { began: now, next, ..Report::default() };
         let scan = match scan::scan(&self.config.dir) {

@@ -21,6 +21,7 @@
 mod error;
 mod files;
 mod images;
+mod instances;
 mod limits;
 mod outbox;
 mod page;
@@ -43,6 +44,7 @@ use sha2::{Digest, Sha256};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};
+pub use instances::{InstanceError, InstanceName};
 pub use outbox::OutboxRow;
 pub use page::{ImageRow, StudyRow};
 pub use studies::{Closed, Grouping, OpenStudy, StudyId};

@@ -1,4 +1,4 @@
-//! One look at everything in the spool folder.
+//! One look at everything in a folder of studies.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -19,7 +19,7 @@ const FILES_MAX: usize = 20_000;
 pub(super) struct Scan {
     /// Files, by name.
     pub(super) files: Vec<Found>,
-    /// Folders of studies in which there is no file, relative to the spool folder.
+    /// Folders of studies in which there is no file, relative to the scanned folder.
     pub(super) empty_folders: BTreeSet<PathBuf>,
     /// Things that are neither files nor in the folder of a study type.
     pub(super) strangers: usize,
@@ -32,7 +32,7 @@ pub(super) struct Scan {
 /// A file.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    /// Its path relative to the spool folder.
+    /// Its path relative to the scanned folder.
     pub(super) relative: PathBuf,
     /// Its size in bytes.
     pub(super) size_bytes: u64,
@@ -51,7 +51,7 @@ impl Found {
     }
 }
 
-/// Scans the spool folder.
+/// Scans a folder of studies.
 ///
 /// # Errors
 /// When the folder itself cannot be read. What cannot be read below it is left out.
