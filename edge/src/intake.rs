@@ -46,12 +46,6 @@ pub enum AcceptError {
         /// The limit in MiB.
         min_mib: u64,
     },
-    /// There is more of it than is read.
-    #[error("the image has more than {max_mib} MiB; send the radiograph alone, or raise image.file_max_mib")]
-    TooLarge {
-        /// The limit in MiB.
-        max_mib: u64,
-    },
     /// Another image has its name.
     #[error(transparent)]
     OtherContent(InstanceError),
@@ -66,6 +60,9 @@ pub enum AcceptError {
         "an accepted image cannot be removed from its source: {0}; give the service write access to the folder"
     )]
     NotRemoved(io::Error),
+    /// It is larger than allowed, and was not read.
+    #[error("{0}")]
+    TooLarge(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,7 +73,10 @@ impl From<StageError> for AcceptError {
         match error {
             StageError::Read(error) => Self::Unreadable(error),
             StageError::Changed => Self::Changing,
-            StageError::TooLarge { size_max_bytes } => Self::TooLarge { max_mib: size_max_bytes >> 20 },
+            StageError::TooLarge { size_max_bytes } => Self::TooLarge(format!(
+                "the image has more than the {} MiB allowed by image.file_max_mib; send the radiograph alone",
+                size_max_bytes >> 20
+            )),
             StageError::Store(error) => Self::Store(error),
         }
     }
@@ -155,7 +155,7 @@ impl Intake {
         self.check_space()?;
         let (mut file, facts) = open(path, name)?;
         if facts.size_bytes > self.file_max_bytes {
-            return Err(AcceptError::TooLarge { max_mib: self.file_max_bytes >> 20 });
+            return Err(AcceptError::TooLarge(too_large(facts.size_bytes, self.file_max_bytes).detail));
         }
         let extension = extension(path);
         let staged = self.store.stage(&facts, &mut file)?;

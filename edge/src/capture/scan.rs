@@ -27,6 +27,8 @@ pub(super) struct Scan {
     pub(super) closed_folders: usize,
     /// There were more files than one scan takes in.
     pub(super) cut_short: bool,
+    /// A folder failed in a way that permissions do not explain: the medium may be going away.
+    pub(super) failing: bool,
 }
 
 /// A file.
@@ -54,11 +56,14 @@ impl Found {
 /// Scans a folder of studies.
 ///
 /// # Errors
-/// When the folder itself cannot be read. What cannot be read below it is left out.
+/// When the folder itself cannot be read. What cannot be read below it is left out, and said.
 pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for entry in fs::read_dir(dir)? {
-        let Ok(entry) = entry else { continue };
+        let Ok(entry) = entry else {
+            scan.failing = true;
+            continue;
+        };
         let name = entry.file_name();
         let path = PathBuf::from(&name);
         let Ok(metadata) = entry.path().symlink_metadata() else { continue };
@@ -108,11 +113,17 @@ impl Scan {
         let list = match fs::read_dir(dir.join(folder)) {
             Ok(list) => list,
             Err(error) => {
-                self.closed_folders += usize::from(error.kind() != io::ErrorKind::NotFound);
+                match error.kind() {
+                    // Removed between two looks.
+                    io::ErrorKind::NotFound => {}
+                    io::ErrorKind::PermissionDenied => self.closed_folders += 1,
+                    _ => self.failing = true,
+                }
                 return Vec::new();
             }
         };
-        list.filter_map(Result::ok)
+        list.inspect(|entry| self.failing |= entry.is_err())
+            .filter_map(Result::ok)
             .filter_map(|entry| Some((folder.join(entry.file_name()), entry.path().symlink_metadata().ok()?)))
             .collect()
     }

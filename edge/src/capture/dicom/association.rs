@@ -246,8 +246,8 @@ impl Refusal {
             Self::NotAccepted(AcceptError::DiskFull { .. }) => {
                 Status::new(0xa700, "no space left at the station; send again later")
             }
-            Self::NotAccepted(AcceptError::TooLarge { max_mib }) => {
-                Status::new(0xc001, format!("object is larger than the {max_mib} MiB that are read"))
+            Self::NotAccepted(AcceptError::TooLarge(_)) => {
+                Status::new(0xc001, "object is larger than image.file_max_mib allows")
             }
             Self::NotAccepted(AcceptError::OtherContent(_)) => {
                 Status::new(0x0111, "another image came under this SOP Instance UID")
