@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::capture::spool::SpoolConfig;
 use crate::capture::v4l2::V4l2Config;
 use crate::publish::MqttConfig;
+use crate::quality::QualityConfig;
 use crate::store::LimitsConfig;
 use crate::study::StudyConfig;
 use crate::web::WebConfig;
@@ -39,6 +40,8 @@ pub struct Config {
     pub study: StudyConfig,
     /// `[image]`
     pub image: ImageConfig,
+    /// `[quality]`
+    pub quality: QualityConfig,
     /// `[spool]`, where there is one.
     pub spool: Option<SpoolConfig>,
     /// `[v4l2]`, where there is one.
@@ -132,6 +135,8 @@ struct RawConfig {
     study: StudyConfig,
     #[serde(default)]
     image: ImageConfig,
+    #[serde(default)]
+    quality: QualityConfig,
     spool: Option<SpoolConfig>,
     v4l2: Option<V4l2Config>,
     #[serde(default)]
@@ -176,6 +181,7 @@ impl Config {
         within("workers", raw.workers as u64, 0, 256)?;
         raw.study.check()?;
         raw.image.check()?;
+        raw.quality.check()?;
         raw.limits.check()?;
         raw.mqtt.check()?;
         raw.web.check()?;
@@ -203,6 +209,7 @@ impl Config {
             workers,
             study: raw.study,
             image: raw.image,
+            quality: raw.quality,
             spool: raw.spool,
             v4l2: raw.v4l2,
             mqtt: raw.mqtt,

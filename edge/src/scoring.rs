@@ -13,7 +13,7 @@ use contract::result::{Rejection, ViewResult};
 
 use crate::health::{Health, Trouble};
 use crate::inference::{Model, rejected_view, scored_view};
-use crate::quality;
+use crate::quality::{self, QualityConfig};
 use crate::store::{Store, StoreError};
 use crate::wake::{Stop, Wake};
 
@@ -30,6 +30,8 @@ pub struct Scoring {
     pub model: Model,
     /// What counts as a radiograph.
     pub limits: Limits,
+    /// From when on a radiograph is flagged.
+    pub quality: QualityConfig,
     /// Where progress is told.
     pub health: Arc<Health>,
     /// Woken when an image is done.
@@ -109,9 +111,10 @@ impl Scoring {
                 rejection(RejectReason::Corrupt, detail)
             })?
             .map_err(|error| rejection(error.reason(), error.to_string()))?;
-        quality::check_sized(&decoded.radiograph, self.limits.side_min_px)
-            .map_err(|refusal| rejection(refusal.reason, refusal.detail))?;
-        Ok(decoded.radiograph)
+        match quality::judge(&decoded.radiograph, &self.quality).into_iter().next() {
+            Some(flag) => Err(rejection(flag.reason, flag.detail)),
+            None => Ok(decoded.radiograph),
+        }
     }
 }
 

@@ -52,6 +52,7 @@ impl Station {
             store: store.clone(),
             model: model.clone(),
             limits: config.image.limits(),
+            quality: config.quality.clone(),
             health: Arc::clone(&health),
             done: Wake::new(1),
         };
