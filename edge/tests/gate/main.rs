@@ -57,11 +57,11 @@ fn real() -> Option<Vec<(String, Radiograph)>> {
     Some(found)
 }
 
-/// The 8-bit image of a radiograph, at most 1200 pixels high or wide, so that the test is quick.
+/// The 8-bit image of a radiograph, at most 800 pixels high or wide, so that the test is quick.
 fn image_of(radiograph: &Radiograph) -> GrayImage {
     let samples = radiograph.samples.iter().map(|sample| *sample as u8).collect();
     let image = GrayImage::from_raw(radiograph.width, radiograph.height, samples).unwrap();
-    let factor = radiograph.width.max(radiograph.height).div_ceil(1200);
+    let factor = radiograph.width.max(radiograph.height).div_ceil(800);
     match factor {
         1 => image,
         _ => imageops::resize(&image, image.width() / factor, image.height() / factor, FilterType::Triangle),
