@@ -125,7 +125,6 @@ fn spoilt_radiographs_are_named_and_unspoilt_ones_pass() {
         println!("{}", count.line(&format!("{:?}: {}", fault.reason, fault.name)));
     }
     totals.insert("Duplicate".to_owned(), duplicates(&images));
-    totals.insert("NotARadiograph".to_owned(), others());
 
     println!("\n{:<44} {:>4} {:>8} {:>8}", "reason", "n", "named", "first");
     for (reason, count) in &totals {
@@ -169,7 +168,8 @@ fn duplicates(images: &[(String, GrayImage)]) -> Count {
     total
 }
 
-fn others() -> Count {
+#[test]
+fn what_is_no_radiograph_is_named() {
     let mut kinds: BTreeMap<&str, Count> = BTreeMap::new();
     for seed in 0..6 {
         for (name, picture) in other::pictures(seed) {
@@ -185,7 +185,8 @@ fn others() -> Count {
         total.named += count.named;
         total.first += count.first;
     }
-    total
+    println!("{}", total.line("NotARadiograph"));
+    assert!(total.named as f64 >= NAMED_MIN_SHARE * total.all as f64);
 }
 
 #[test]
