@@ -275,15 +275,13 @@ fn last_part(name: &str) -> &str {
 }
 
 fn too_large(size_bytes: u64, max_bytes: u64) -> Rejection {
-    Rejection {
-        reason: RejectReason::TooLarge,
-        detail: format!(
-            "the file has {} MiB, more than the {} MiB allowed by image.file_max_mib; export the radiograph alone, \
+    let detail = format!(
+        "the file has {} MiB, more than the {} MiB allowed by image.file_max_mib; export the radiograph alone, \
              uncompressed series and videos are not radiographs",
-            size_bytes.div_ceil(1 << 20),
-            max_bytes >> 20
-        ),
-    }
+        size_bytes.div_ceil(1 << 20),
+        max_bytes >> 20
+    );
+    Rejection::new(RejectReason::TooLarge, detail)
 }
 
 /// A short, harmless extension for the file's name under `rejected/`.

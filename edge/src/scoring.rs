@@ -12,7 +12,7 @@ use contract::radiograph::{self, Limits, Radiograph, RejectReason};
 use contract::result::{Rejection, ViewResult};
 
 use crate::health::{Health, Trouble};
-use crate::inference::{Model, rejected_view, scored_view};
+use crate::inference::{Model, scored_view};
 use crate::quality::{self, Flag, Plate, QualityConfig};
 use crate::store::{Claim, Store, StoreError};
 use crate::wake::{Stop, Wake};
@@ -72,7 +72,7 @@ impl Scoring {
             log::info!("scores can be kept again");
         }
         match (&view.rejected, view.inference_ms) {
-            (Some(Rejection { reason, detail }), _) => {
+            (Some(Rejection { reason, detail, .. }), _) => {
                 log::warn!("image {image_id} rejected as {reason:?}: {detail}");
             }
             (None, Some(ms)) => log::info!("image {image_id} scored in {ms:.0} ms"),
@@ -84,26 +84,26 @@ impl Scoring {
     /// The view, and the plate's signature where there is a radiograph.
     fn score(&self, claim: &Claim) -> Result<(ViewResult, Option<Plate>), StoreError> {
         let id = Some(claim.image_id.clone());
-        let rejected = |Rejection { reason, detail }| rejected_view(id.clone(), reason, detail);
         let radiograph = match self.radiograph(&claim.path()) {
             Ok(radiograph) => radiograph,
-            Err(rejection) => return Ok((rejected(rejection), None)),
+            Err(rejection) => return Ok((ViewResult::refused(id, rejection), None)),
         };
         let plate = Plate::of(&radiograph);
         let flags = self.flags(claim, &radiograph, &plate)?;
-        if let Some(flag) = flags.iter().find(|flag| !(claim.overruled && flag.overrulable)) {
-            let rejection = Rejection { reason: flag.reason, detail: flag.detail.clone() };
-            return Ok((rejected(rejection), Some(plate)));
+        let stands = flags.iter().any(|flag| !(claim.overruled && flag.overrulable));
+        if let Some(rejection) = quality::rejection(&flags).filter(|_| stands) {
+            return Ok((ViewResult::refused(id, rejection), Some(plate)));
         }
         let overruled = flags.into_iter().map(|flag| flag.reason).collect();
         let view = match catch(|| self.model.score(&radiograph)) {
             Ok(Ok(score)) => ViewResult { overruled, ..scored_view(id, score) },
-            Ok(Err(error)) => rejected_view(id, RejectReason::ModelOutput, error.to_string()),
-            Err(panic) => rejected_view(
-                id,
-                RejectReason::ModelOutput,
-                format!("the model could not be run ({panic}); report this with the image"),
-            ),
+            Ok(Err(error)) => {
+                ViewResult::refused(id, Rejection::new(RejectReason::ModelOutput, error.to_string()))
+            }
+            Err(panic) => {
+                let detail = format!("the model could not be run ({panic}); report this with the image");
+                ViewResult::refused(id, Rejection::new(RejectReason::ModelOutput, detail))
+            }
         };
         Ok((view, Some(plate)))
     }
@@ -119,20 +119,19 @@ impl Scoring {
     }
 
     fn radiograph(&self, path: &Path) -> Result<Radiograph, Rejection> {
-        let rejection = |reason, detail| Rejection { reason, detail };
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(self.limits.file_max_bytes + 1).read_to_end(&mut bytes))
             .map_err(|error| {
             let detail = format!("the station's copy of the image cannot be read ({error}); send it again");
-            rejection(RejectReason::Corrupt, detail)
+            Rejection::new(RejectReason::Corrupt, detail)
         })?;
         let decoded = catch(|| radiograph::decode(&bytes, &self.limits))
             .map_err(|panic| {
                 let detail = format!("the decoder gave up on the image ({panic}); export it again");
-                rejection(RejectReason::Corrupt, detail)
+                Rejection::new(RejectReason::Corrupt, detail)
             })?
-            .map_err(|error| rejection(error.reason(), error.to_string()))?;
+            .map_err(|error| Rejection::new(error.reason(), error.to_string()))?;
         Ok(decoded.radiograph)
     }
 }

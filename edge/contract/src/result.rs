@@ -123,6 +123,21 @@ pub struct ViewResult {
     pub inference_ms: Option<f64>,
 }
 
+impl ViewResult {
+    /// A view that was not scored.
+    pub fn refused(image_id: Option<String>, rejection: Rejection) -> Self {
+        Self {
+            image_id,
+            probability: None,
+            logit: None,
+            activation_map: None,
+            rejected: Some(rejection),
+            overruled: Vec::new(),
+            inference_ms: None,
+        }
+    }
+}
+
 /// A class activation map at the network's own coarse resolution; it carries no patient pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivationMap {
@@ -141,6 +156,16 @@ pub struct Rejection {
     pub reason: RejectReason,
     /// What was found and what to do, in words.
     pub detail: String,
+    /// Further reasons that were found, less grave than the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<RejectReason>,
+}
+
+impl Rejection {
+    /// A refusal for one reason.
+    pub fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), also: Vec::new() }
+    }
 }
 
 /// The thresholds an answer was given by.

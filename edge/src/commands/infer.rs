@@ -8,12 +8,12 @@ use std::thread;
 
 use clap::Parser;
 use contract::radiograph::{self, DicomFacts, Limits, RejectReason};
-use contract::result::{Outcome, StudyResult, StudySummary, ViewResult};
+use contract::result::{Outcome, Rejection, StudyResult, StudySummary, ViewResult};
 use contract::study::StudyType;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::inference::{Bundle, Model, compose, rejected_view, scored_view};
+use crate::inference::{Bundle, Model, compose, scored_view};
 use crate::quality::{self, QualityConfig};
 
 /// Where a bundle is looked for when none is named: the station's own, the packaged demo, this repository's.
@@ -190,7 +190,7 @@ fn study_files(input: &Path) -> Result<Vec<PathBuf>, String> {
 
 fn score_file(model: &Model, path: PathBuf) -> View {
     let limits = Limits::default();
-    let rejected = |reason, detail| rejected_view(None, reason, detail);
+    let rejected = |reason, detail: String| ViewResult::refused(None, Rejection::new(reason, detail));
     let bytes = match read_file(&path, limits.file_max_bytes) {
         Ok(bytes) => bytes,
         Err((reason, detail)) => return View { path, dicom: None, result: rejected(reason, detail) },
@@ -203,8 +203,8 @@ fn score_file(model: &Model, path: PathBuf) -> View {
         }
     };
     let flags = quality::judge(&decoded.radiograph, &QualityConfig::default());
-    let result = match flags.into_iter().next() {
-        Some(flag) => rejected(flag.reason, flag.detail),
+    let result = match quality::rejection(&flags) {
+        Some(rejection) => ViewResult::refused(None, rejection),
         None => match model.score(&decoded.radiograph) {
             Ok(score) => scored_view(None, score),
             Err(error) => rejected(RejectReason::ModelOutput, error.to_string()),

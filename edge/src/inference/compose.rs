@@ -22,19 +22,6 @@ pub fn scored_view(image_id: Option<String>, score: ViewScore) -> ViewResult {
     }
 }
 
-/// A view that was not.
-pub fn rejected_view(image_id: Option<String>, reason: RejectReason, detail: String) -> ViewResult {
-    ViewResult {
-        image_id,
-        probability: None,
-        logit: None,
-        activation_map: None,
-        rejected: Some(Rejection { reason, detail }),
-        overruled: Vec::new(),
-        inference_ms: None,
-    }
-}
-
 /// The result of a study from its views: the mean of the scored ones and the answer it gives. Without a
 /// scored view the study is `failed` when the model was at fault for any of them, else `rejected`.
 /// `study.probability` is set here, whatever it was.

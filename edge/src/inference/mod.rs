@@ -8,5 +8,5 @@ mod compose;
 mod model;
 
 pub use bundle::{Bundle, BundleError};
-pub use compose::{compose, rejected_view, scored_view};
+pub use compose::{compose, scored_view};
 pub use model::{Model, ModelError, ViewScore};

@@ -16,6 +16,7 @@ mod polarity;
 mod tests;
 
 use contract::radiograph::{Radiograph, RejectReason};
+use contract::result::Rejection;
 
 pub use config::QualityConfig;
 pub use plate::{Plate, duplicate};
@@ -35,6 +36,13 @@ pub const REASONS: [RejectReason; 10] = [
     RejectReason::Cropped,
     RejectReason::Duplicate,
 ];
+
+/// The gravest flag in words, the others by name; none when there is no flag.
+pub fn rejection(flags: &[Flag]) -> Option<Rejection> {
+    let (first, others) = flags.split_first()?;
+    let also = others.iter().map(|flag| flag.reason).collect();
+    Some(Rejection { reason: first.reason, detail: first.detail.clone(), also })
+}
 
 /// Whether a technician may ask to have an image scored that was rejected for this reason. It is then judged again, and
 /// a flag that is not overrulable still stands.

@@ -160,7 +160,7 @@ impl Store {
             Some(again) => again,
             None => {
                 let image_id = random_hex::<8>();
-                let view = rejected_view(&image_id, rejection.clone());
+                let view = ViewResult::refused(Some(image_id.clone()), rejection.clone());
                 let row = NewRow {
                     image_id: &image_id,
                     fingerprint: &fingerprint,
@@ -390,17 +390,5 @@ impl Store {
                 row.get(0)
             })
             .doing("count waiting images")
-    }
-}
-
-fn rejected_view(image_id: &str, rejection: Rejection) -> ViewResult {
-    ViewResult {
-        image_id: Some(image_id.to_owned()),
-        probability: None,
-        logit: None,
-        activation_map: None,
-        rejected: Some(rejection),
-        overruled: Vec::new(),
-        inference_ms: None,
     }
 }

@@ -33,7 +33,7 @@ fn accept(store: &Store, origin: &Origin, path: &str, content: &[u8]) -> Accepte
 }
 
 fn view(image_id: &str, usable: bool) -> ViewResult {
-    let rejection = Rejection { reason: RejectReason::Blank, detail: "blank".to_owned() };
+    let rejection = Rejection::new(RejectReason::Blank, "blank");
     ViewResult {
         image_id: Some(image_id.to_owned()),
         probability: usable.then_some(0.5),
@@ -379,7 +379,7 @@ fn a_file_too_large_is_rejected_unread_and_kept_only_where_it_fits() {
     let dir = tempfile::tempdir().unwrap();
     let limits = LimitsConfig { rejected_max_mib: 2, ..LimitsConfig::default() };
     let store = Store::open(&dir.path().join("state"), limits).unwrap();
-    let rejection = Rejection { reason: RejectReason::TooLarge, detail: "too large".to_owned() };
+    let rejection = Rejection::new(RejectReason::TooLarge, "too large");
     for (name, mib, kept) in [("fits", 1u64, true), ("does not", 3, false)] {
         let path = dir.path().join(name);
         File::create(&path).unwrap().set_len(mib << 20).unwrap();

@@ -170,11 +170,8 @@ fn only_empty_folders_of_closed_studies_go() {
     bench.poll(20_000);
     assert!(bench.path("XR_HAND/s").exists(), "its study is open");
     let claim = bench.store.claim().unwrap().unwrap();
-    let view = crate::inference::rejected_view(
-        Some(claim.image_id.clone()),
-        contract::radiograph::RejectReason::Blank,
-        "blank".to_owned(),
-    );
+    let rejection = contract::result::Rejection::new(contract::radiograph::RejectReason::Blank, "blank");
+    let view = contract::result::ViewResult::refused(Some(claim.image_id.clone()), rejection);
     bench.store.finish(&claim, &view).unwrap();
     let open = bench.store.open_studies().unwrap();
     bench.store.close(open[0].id, crate::store::test_result).unwrap().unwrap();
