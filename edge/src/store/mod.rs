@@ -21,6 +21,7 @@
 mod error;
 mod files;
 mod images;
+mod inspect;
 mod limits;
 mod outbox;
 mod page;
@@ -43,7 +44,8 @@ use sha2::{Digest, Sha256};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};
-pub use outbox::OutboxRow;
+pub use inspect::{AuditFacts, Inspection, OutboxFacts, StatePaths, state_paths};
+pub use outbox::{OutboxEntry, OutboxRow};
 pub use page::{ImageRow, StudyRow};
 pub use studies::{Closed, Grouping, OpenStudy, StudyId};
 
