@@ -2,28 +2,27 @@
 //!
 //! ```text
 //! spool thread ──accept──▶ store ◀──score── worker threads (one per core)
-//! frame grabber ──────────▶  ▲  ◀──close── keeper thread ──▶ systemd
-//!                            └──── drain outbox, show ──── publish thread (MQTT, page)
+//! desk (frame grabber) ───▶  ▲  ◀──close── keeper thread ──▶ systemd
+//!                            └──── drain outbox, show ──── publish thread (MQTT, page, local API)
 //! ```
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use contract::bundle::Purpose;
-use contract::study::StudyType;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::capture::Source;
 use crate::capture::spool::Spool;
 use crate::capture::v4l2::{CaptureError, V4l2Source};
+use crate::capture::{Camera, Source};
 use crate::clock::boot_time;
 use crate::config::Config;
+use crate::desk::Desk;
 use crate::exit::Exit;
 use crate::health::{self, Health};
 use crate::inference::{Bundle, BundleError, Model, ModelError};
@@ -34,14 +33,12 @@ use crate::scoring::Scoring;
 use crate::station::Station;
 use crate::store::{Store, StoreError};
 use crate::wake::{Stop, Wake};
-use crate::web::{self, Capture, Server, Sources};
+use crate::web::{About, Server, Sources};
 
 /// How long loading the model may take before systemd loses patience.
 const LOAD_MAX: Duration = Duration::from_secs(300);
 /// How long a stop may take: what is being done is finished, and the broker told.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
-/// How long a frame may take, attempts included.
-const FRAME_MAX: Duration = Duration::from_secs(15);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +154,8 @@ impl App {
         let health = Arc::new(Health::default());
         let wakes = Wakes { workers: Wake::new(config.workers), keeper: Wake::new(1) };
         let intake = intake(config, &store, &health, &wakes);
-        let grabber = grabber(config, &model, &intake)?;
+        let camera = camera(config, &model)?;
+        let desk = Desk::new(intake.clone(), camera, wakes.keeper.clone(), wakes.workers.clone());
 
         let broker = Broker::default();
         let station = Arc::new(Station {
@@ -167,7 +165,7 @@ impl App {
             health: Arc::clone(&health),
             started: Instant::now(),
         });
-        let page = bind_page(config, &store, &station, &broker, grabber)?;
+        let page = bind_page(config, &station, &broker, desk)?;
         let address = page.address();
         let publish = publish::spawn(Setup {
             config: config.mqtt.clone(),
@@ -285,19 +283,23 @@ fn intake(config: &Config, store: &Store, health: &Arc<Health>, wakes: &Wakes) -
 
 fn bind_page(
     config: &Config,
-    store: &Store,
     station: &Arc<Station>,
     broker: &Broker,
-    grabber: Option<Arc<dyn Capture>>,
+    desk: Desk,
 ) -> Result<Server, StartError> {
-    let sources = Sources {
-        facts: Arc::clone(station) as Arc<dyn publish::Facts>,
-        broker: broker.clone(),
-        store: store.clone(),
+    let manifest = station.model.manifest();
+    let about = About {
+        intended_use: manifest.intended_use.clone(),
+        aspect: manifest.input.aspect,
+        input: manifest.input.clone(),
+        limits: config.image.limits(),
+        views_max: config.study.views_max,
         disk_free_min_bytes: config.limits.disk_free_min_mib << 20,
-        capture: grabber,
+        settings: config.shown.clone(),
     };
-    web::Server::bind(&config.web, sources)
+    let facts = Arc::clone(station) as Arc<dyn publish::Facts>;
+    let sources = Sources::new(facts, broker.clone(), station.store.clone(), desk, about);
+    Server::bind(&config.web, &config.state_dir, sources)
         .map_err(|source| StartError::Page { address: config.web.listen.to_string(), source })
 }
 
@@ -317,32 +319,9 @@ fn watch(mut spool: Spool, last: &LastReport, keeper: &Wake, stop: &Stop) {
     }
 }
 
-/// The frame grabber as the page asks for it: one frame at a time, each a study of its own.
-struct Grabber {
-    source: V4l2Source,
-    intake: Intake,
-    busy: AtomicBool,
-}
-
-fn grabber(config: &Config, model: &Model, intake: &Intake) -> Result<Option<Arc<dyn Capture>>, StartError> {
+/// The frame grabber, where there is one.
+fn camera(config: &Config, model: &Model) -> Result<Option<Arc<dyn Camera>>, CaptureError> {
     let Some(v4l2) = &config.v4l2 else { return Ok(None) };
     let source = V4l2Source::start(v4l2.clone(), model.manifest().input.clone(), config.image.limits())?;
-    Ok(Some(Arc::new(Grabber { source, intake: intake.clone(), busy: AtomicBool::new(false) })))
-}
-
-impl Capture for Grabber {
-    fn take(&self, study_type: StudyType) -> Result<String, String> {
-        if self.busy.swap(true, Ordering::AcqRel) {
-            return Err(CaptureError::Busy.to_string());
-        }
-        let taken = self.source.capture(FRAME_MAX).map_err(|error| error.to_string()).and_then(|frame| {
-            let accepted = self.intake.accept_frame("v4l2", study_type, &frame.png);
-            accepted.map(|image| image.study_number).map_err(|error| error.to_string())
-        });
-        self.busy.store(false, Ordering::Release);
-        if let Err(why) = &taken {
-            log::warn!("no radiograph was taken: {why}");
-        }
-        taken
-    }
+    Ok(Some(Arc::new(source)))
 }

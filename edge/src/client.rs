@@ -1,32 +1,27 @@
 //! A small blocking client of the local API, over the socket of the running service.
 //!
-//! Every request has a connection and a deadline of its own. The types are what the commands show, with every field
-//! that they do not need left out; what the API adds later does no harm.
+//! Every request has a connection and a deadline of its own. The types are the API's own, in [`crate::web::api::types`].
 
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use contract::result::{Outcome, Rejection};
-use contract::study::{Answer, StudyType};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::exit::Exit;
+use crate::web::api::PREFIX;
+use crate::web::{Problem, SOCKET_FILE};
 
-/// The socket's name in the state directory.
-pub const SOCKET_FILE: &str = "api.sock";
-const PREFIX: &str = "/api/v1";
 /// Studies come with their activation maps; a page of them stays far below this.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// Longest line of an export: a result with all its views.
@@ -68,7 +63,7 @@ pub enum ClientError {
     #[error("the service did not answer within {} s; see `journalctl -u ulna-edge`, then try again", .0.as_secs())]
     TimedOut(Duration),
     /// It says no.
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Refused(Problem),
     /// It says something this version does not understand.
     #[error("the service's answer cannot be understood: {0}; restart it if edge has been upgraded")]
@@ -87,103 +82,6 @@ impl ClientError {
             Self::Answer(_) => Exit::Internal,
         }
     }
-}
-
-/// A problem as RFC 9457 has it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Problem {
-    /// What kind of problem, in a few words.
-    #[serde(default)]
-    pub title: String,
-    /// The HTTP status.
-    #[serde(default)]
-    pub status: u16,
-    /// What happened and what to do.
-    #[serde(default)]
-    pub detail: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.title.is_empty(), self.detail.is_empty()) {
-            (_, false) => f.write_str(&self.detail),
-            (false, true) => f.write_str(&self.title),
-            (true, true) => write!(f, "the service refuses this (HTTP {})", self.status),
-        }
-    }
-}
-
-/// A study.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Study {
-    /// Its number in the register book.
-    pub number: String,
-    /// What was radiographed; null when nobody said.
-    pub study_type: Option<StudyType>,
-    /// The local reference, which never leaves the station.
-    pub reference: Option<String>,
-    /// Whether it takes images.
-    pub open: bool,
-    /// Whether it closes as soon as its images are scored.
-    #[serde(default)]
-    pub closing: bool,
-    /// When it was opened.
-    pub opened_at: Timestamp,
-    /// When it was closed last.
-    pub closed_at: Option<Timestamp>,
-    /// Results so far.
-    pub revision: u32,
-    /// Whether the newest result has been acknowledged.
-    pub sent: bool,
-    /// The newest result.
-    pub result: Option<StudyAnswer>,
-    /// Its images, in the order they were accepted.
-    pub images: Vec<StudyImage>,
-}
-
-/// What came of a study.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct StudyAnswer {
-    /// Scored, rejected or failed.
-    pub outcome: Outcome,
-    /// The answer; null unless scored.
-    pub answer: Option<Answer>,
-    /// Why there is none.
-    pub reason: Option<String>,
-    /// Probability of abnormality.
-    pub probability: Option<f64>,
-    /// Always says that this is decision support.
-    #[serde(default)]
-    pub notice: String,
-}
-
-/// An image of a study.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct StudyImage {
-    /// The station's name for it.
-    pub image_id: String,
-    /// `waiting`, `scored`, `rejected` or `dropped`.
-    pub state: String,
-    /// Probability of abnormality.
-    pub probability: Option<f64>,
-    /// Why it was not scored.
-    pub rejected: Option<Rejection>,
-}
-
-/// A page of studies.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct StudyPage {
-    /// The newest first.
-    pub studies: Vec<Study>,
-}
-
-/// The answer to a capture or an upload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Captured {
-    /// The station's name for the image.
-    pub image_id: String,
-    /// The study it belongs to.
-    pub study_number: String,
 }
 
 /// What a request carries.
@@ -346,14 +244,17 @@ impl Client {
             return Ok(answer.into_body());
         }
         let body = read_all(answer.into_body()).await?;
-        let mut problem: Problem = serde_json::from_slice(&body).unwrap_or_else(|_| Problem {
-            title: String::new(),
-            status: 0,
-            detail: String::new(),
-        });
-        problem.status = status.as_u16();
+        let problem = serde_json::from_slice(&body);
+        let problem = problem.unwrap_or_else(|_| Problem::new(status, "unexplained", ""));
         Err(ClientError::Refused(problem))
     }
+}
+
+fn in_words(problem: &Problem) -> String {
+    if problem.detail.is_empty() {
+        return format!("the service refuses this (HTTP {})", problem.status);
+    }
+    problem.detail.clone()
 }
 
 /// A text as it may stand in a path or a query.
@@ -417,7 +318,7 @@ mod tests {
         let answer = "HTTP/1.1 404 Not Found\r\ncontent-type: application/problem+json\r\ncontent-length: 67\r\n\r\n\
              {\"type\":\"about:blank\",\"title\":\"no study\",\"status\":404,\"detail\":\"x\"}";
         let asked = service(dir.path(), answer);
-        let error = Client::new(dir.path()).unwrap().get::<Study>("/studies/ELB-1").unwrap_err();
+        let error = Client::new(dir.path()).unwrap().get::<serde_json::Value>("/studies/ELB-1").unwrap_err();
         assert_eq!((error.to_string().as_str(), error.exit()), ("x", Exit::Input));
         assert!(
             asked.join().unwrap().starts_with("GET /api/v1/studies/ELB-1 HTTP/1.1\r\nhost: localhost\r\n")

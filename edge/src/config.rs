@@ -49,6 +49,8 @@ pub struct Config {
     pub web: WebConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// The file's content, to be shown: secrets lie in files of their own.
+    pub shown: serde_json::Value,
 }
 
 /// `[image]`: what is taken for a radiograph.
@@ -168,10 +170,11 @@ impl Config {
             let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
             ConfigError::Parse { path: path.to_owned(), line, message: error.message().replace('\n', " ") }
         })?;
-        Self::check(raw).map_err(|problem| ConfigError::Invalid { path: path.to_owned(), problem })
+        let shown = toml::from_str(text).unwrap_or_default();
+        Self::check(raw, shown).map_err(|problem| ConfigError::Invalid { path: path.to_owned(), problem })
     }
 
-    fn check(raw: RawConfig) -> Result<Self, String> {
+    fn check(raw: RawConfig, shown: serde_json::Value) -> Result<Self, String> {
         check_station_name(&raw.station).map_err(|problem| format!("station: {problem}"))?;
         within("workers", raw.workers as u64, 0, 256)?;
         raw.study.check()?;
@@ -208,6 +211,7 @@ impl Config {
             mqtt: raw.mqtt,
             web: raw.web,
             limits: raw.limits,
+            shown,
         })
     }
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use contract::radiograph::RejectReason;
 use contract::result::Rejection;
-use contract::study::StudyType;
 
 use crate::config::Config;
 use crate::health::{Health, Trouble};
-use crate::store::{Accepted, Grouping, NewImage, Origin, SourceFacts, StageError, Store, StoreError};
+use crate::store::{
+    Accepted, DeskError, Grouping, NewImage, Origin, Refused, SourceFacts, StageError, Store, StoreError,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -52,9 +53,24 @@ pub enum AcceptError {
         "an accepted image cannot be removed from its source: {0}; give the service write access to the folder"
     )]
     NotRemoved(io::Error),
+    /// It is larger than allowed, and was not read.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Its study does not take it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<DeskError> for AcceptError {
+    fn from(error: DeskError) -> Self {
+        match error {
+            DeskError::Refused(refused) => Self::Refused(refused),
+            DeskError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<StageError> for AcceptError {
@@ -131,30 +147,29 @@ impl Intake {
         Ok(accepted)
     }
 
-    /// Accepts an image that has no file, such as a captured frame, as a study of its own.
+    /// Accepts an image that the technician adds to an open study; one that it `replaces` is dropped. `names` are
+    /// what the image is called locally, and its extension.
     ///
     /// # Errors
-    /// See [`AcceptError`]. Nothing was then kept.
-    pub fn accept_frame(
+    /// See [`AcceptError`]. Nothing was then kept or dropped.
+    pub fn accept_by_hand(
         &self,
-        source: &str,
-        study_type: StudyType,
-        png: &[u8],
+        number: &str,
+        replaces: Option<&str>,
+        names: (&str, &str),
+        bytes: &[u8],
     ) -> Result<Accepted, AcceptError> {
         crate::transition("accept.begin");
         self.check_space()?;
-        let modified_ms = self.store.now().as_millisecond();
-        let facts = SourceFacts {
-            path: source.to_owned(),
-            size_bytes: png.len() as u64,
-            modified_ns: i128::from(modified_ms) * 1_000_000,
-        };
-        let origin =
-            Origin { name: format!("{source}/{study_type}"), study_type: Some(study_type), single: true };
-        let image =
-            NewImage { origin: &origin, source_name: source, extension: "png", grouping: self.grouping };
-        let staged = self.store.stage(&facts, &mut &*png)?;
-        let accepted = self.store.accept(staged, &image)?;
+        let size_bytes = bytes.len() as u64;
+        if size_bytes > self.file_max_bytes {
+            return Err(AcceptError::TooLarge(too_large(size_bytes, self.file_max_bytes).detail));
+        }
+        // The same image added twice is two images: the acquisition gate says so, and the technician decides.
+        let modified_ns = i128::from(self.store.now().as_millisecond()) * 1_000_000;
+        let facts = SourceFacts { path: format!("by-hand/{number}"), size_bytes, modified_ns };
+        let staged = self.store.stage(&facts, &mut &*bytes)?;
+        let accepted = self.store.accept_by_hand(staged, number, replaces, self.grouping.views_max, names)?;
         self.accepted(&accepted);
         Ok(accepted)
     }

@@ -115,6 +115,8 @@ impl Keeper {
                 single: study.single,
                 views: study.views,
                 waiting: study.waiting,
+                by_hand: study.by_hand,
+                close_asked: study.close_asked,
             })
             .collect();
         let mut actions = self.studies.on(Event::Open(facts), now);

@@ -13,6 +13,7 @@ pub mod commands;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo_broker;
+pub mod desk;
 pub mod doctor;
 pub mod exit;
 pub mod export;

@@ -16,6 +16,11 @@ pub struct Refusal {
     pub detail: String,
 }
 
+/// Whether the technician may have an image scored in spite of this reason: there is something to score.
+pub fn overrulable(reason: RejectReason) -> bool {
+    matches!(reason, RejectReason::Blank)
+}
+
 /// Checks a decoded radiograph, by the shortest side that counts as one in pixels.
 ///
 /// # Errors

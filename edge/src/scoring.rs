@@ -62,7 +62,7 @@ impl Scoring {
         let Some(claim) = self.store.claim()? else { return Ok(false) };
         crate::transition("score.begin");
         let image_id = claim.image_id.clone();
-        let view = self.score(&image_id, &claim.path());
+        let view = self.score(&image_id, &claim.path(), claim.overruled);
         self.store.finish(&claim, &view)?;
         if self.health.set(Trouble::StoreFailing, false) {
             log::info!("scores can be kept again");
@@ -77,9 +77,9 @@ impl Scoring {
         Ok(true)
     }
 
-    fn score(&self, image_id: &str, path: &Path) -> ViewResult {
+    fn score(&self, image_id: &str, path: &Path, overruled: bool) -> ViewResult {
         let id = Some(image_id.to_owned());
-        let radiograph = match self.radiograph(path) {
+        let radiograph = match self.radiograph(path, overruled) {
             Ok(radiograph) => radiograph,
             Err(Rejection { reason, detail }) => return rejected_view(id, reason, detail),
         };
@@ -94,7 +94,7 @@ impl Scoring {
         }
     }
 
-    fn radiograph(&self, path: &Path) -> Result<Radiograph, Rejection> {
+    fn radiograph(&self, path: &Path, overruled: bool) -> Result<Radiograph, Rejection> {
         let rejection = |reason, detail| Rejection { reason, detail };
         let mut bytes = Vec::new();
         File::open(path)
@@ -109,9 +109,12 @@ impl Scoring {
                 rejection(RejectReason::Corrupt, detail)
             })?
             .map_err(|error| rejection(error.reason(), error.to_string()))?;
-        quality::check_sized(&decoded.radiograph, self.limits.side_min_px)
-            .map_err(|refusal| rejection(refusal.reason, refusal.detail))?;
-        Ok(decoded.radiograph)
+        match quality::check_sized(&decoded.radiograph, self.limits.side_min_px) {
+            Err(refusal) if !(overruled && quality::overrulable(refusal.reason)) => {
+                Err(rejection(refusal.reason, refusal.detail))
+            }
+            _ => Ok(decoded.radiograph),
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! A study is closed when every image of it is scored and one of these holds: one image is the whole study; it has as
 //! many views as a study may have; or it was left alone for `idle_close_s` and a scan of the source that began
 //! after that time found no file of it. So no study closes before the source was scanned, and a station that
-//! comes back after a crash first takes what still lies there.
+//! comes back after a crash first takes what still lies there. A study that the technician opened is closed when told
+//! so, or when it was forgotten for `by_hand_idle_close_min`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,11 +25,13 @@ pub struct StudyConfig {
     /// Hours after closing in which a late image still opens the study again. Later, the same folder name is
     /// taken for another patient's.
     pub reopen_max_h: u32,
+    /// Minutes without a new image after which a study that the technician opened is closed, should it be forgotten.
+    pub by_hand_idle_close_min: u32,
 }
 
 impl Default for StudyConfig {
     fn default() -> Self {
-        Self { idle_close_s: 20, views_max: 32, reopen_max_h: 24 }
+        Self { idle_close_s: 20, views_max: 32, reopen_max_h: 24, by_hand_idle_close_min: 60 }
     }
 }
 
@@ -40,7 +43,8 @@ impl StudyConfig {
     pub fn check(&self) -> Result<(), String> {
         within("study.idle_close_s", self.idle_close_s, 1, 86_400)?;
         within("study.views_max", u64::from(self.views_max), 1, 1000)?;
-        within("study.reopen_max_h", u64::from(self.reopen_max_h), 0, 8760)
+        within("study.reopen_max_h", u64::from(self.reopen_max_h), 0, 8760)?;
+        within("study.by_hand_idle_close_min", u64::from(self.by_hand_idle_close_min), 1, 10_080)
     }
 }
 
@@ -69,6 +73,10 @@ pub struct Facts<Id> {
     pub views: u32,
     /// Those of them not yet scored.
     pub waiting: u32,
+    /// The technician's: no source knows whether it is complete.
+    pub by_hand: bool,
+    /// The technician wants it closed.
+    pub close_asked: bool,
 }
 
 /// What is to be done.
@@ -82,16 +90,15 @@ pub enum Action<Id> {
 #[derive(Debug)]
 pub struct Studies<Id: Ord> {
     idle_close: Duration,
+    by_hand_idle_close: Duration,
     views_max: u32,
-    open: BTreeMap<Id, Study>,
+    open: BTreeMap<Id, Study<Id>>,
     scan: Option<(Duration, BTreeSet<Id>)>,
 }
 
 #[derive(Debug)]
-struct Study {
-    single: bool,
-    views: u32,
-    waiting: u32,
+struct Study<Id> {
+    facts: Facts<Id>,
     /// When its last image was seen; the service's start for one that was open before.
     last_image: Duration,
 }
@@ -101,6 +108,7 @@ impl<Id: Ord + Copy> Studies<Id> {
     pub fn new(config: &StudyConfig) -> Self {
         Self {
             idle_close: Duration::from_secs(config.idle_close_s),
+            by_hand_idle_close: Duration::from_secs(60 * u64::from(config.by_hand_idle_close_min)),
             views_max: config.views_max,
             open: BTreeMap::new(),
             scan: None,
@@ -115,27 +123,34 @@ impl<Id: Ord + Copy> Studies<Id> {
         }
         self.open
             .iter()
-            .filter(|(id, study)| self.complete(id, study))
+            .filter(|(_, study)| self.complete(study, now))
             .map(|(id, _)| Action::Close(*id))
             .collect()
     }
 
-    fn update(&mut self, facts: Vec<Facts<Id>>, now: Duration) {
+    fn update(&mut self, open: Vec<Facts<Id>>, now: Duration) {
         let mut before = std::mem::take(&mut self.open);
-        for Facts { id, single, views, waiting } in facts {
-            let last_image = match before.remove(&id) {
-                Some(study) if study.views == views => study.last_image,
+        for facts in open {
+            let last_image = match before.remove(&facts.id) {
+                Some(study) if study.facts.views == facts.views => study.last_image,
                 _ => now,
             };
-            self.open.insert(id, Study { single, views, waiting, last_image });
+            self.open.insert(facts.id, Study { facts, last_image });
         }
     }
 
-    fn complete(&self, id: &Id, study: &Study) -> bool {
+    fn complete(&self, study: &Study<Id>, now: Duration) -> bool {
+        let Facts { id, single, views, waiting, by_hand, close_asked } = study.facts;
+        if waiting > 0 {
+            return false;
+        }
+        if by_hand {
+            return close_asked || now >= study.last_image.saturating_add(self.by_hand_idle_close);
+        }
         let left_alone = self.scan.as_ref().is_some_and(|(began, held)| {
-            *began >= study.last_image.saturating_add(self.idle_close) && !held.contains(id)
+            *began >= study.last_image.saturating_add(self.idle_close) && !held.contains(&id)
         });
-        study.waiting == 0 && (study.single || study.views >= self.views_max || left_alone)
+        close_asked || single || views >= self.views_max || left_alone
     }
 }
 
@@ -145,14 +160,15 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: StudyConfig = StudyConfig { idle_close_s: 20, views_max: 4, reopen_max_h: 24 };
+    const CONFIG: StudyConfig =
+        StudyConfig { idle_close_s: 20, views_max: 4, reopen_max_h: 24, by_hand_idle_close_min: 60 };
 
     fn at(s: u64) -> Duration {
         Duration::from_secs(s)
     }
 
     fn facts(id: u8, views: u32, waiting: u32) -> Facts<u8> {
-        Facts { id, single: false, views, waiting }
+        Facts { id, single: false, views, waiting, by_hand: false, close_asked: false }
     }
 
     fn scanned(began_s: u64, held: &[u8]) -> Event<u8> {
@@ -188,13 +204,33 @@ mod tests {
     #[test]
     fn a_single_or_full_study_closes_as_soon_as_it_is_scored() {
         let mut studies = Studies::new(&CONFIG);
-        let single = |waiting| Facts { id: 1, single: true, views: 1, waiting };
+        let single = |waiting| Facts { single: true, ..facts(1, 1, waiting) };
         assert_eq!(studies.on(Event::Open(vec![single(1), facts(2, 4, 1)]), at(0)), []);
         assert_eq!(
             studies.on(Event::Open(vec![single(0), facts(2, 4, 0)]), at(1)),
             [Action::Close(1), Action::Close(2)]
         );
         assert_eq!(studies.on(Event::Open(vec![]), at(2)), []);
+    }
+
+    #[test]
+    fn the_technicians_study_closes_when_asked_or_forgotten() {
+        let mut studies = Studies::new(&CONFIG);
+        let mine =
+            |views, waiting, close_asked| Facts { by_hand: true, close_asked, ..facts(1, views, waiting) };
+        assert_eq!(studies.on(Event::Open(vec![mine(4, 0, false)]), at(0)), [], "full is not complete");
+        assert_eq!(studies.on(scanned(3000, &[]), at(3000)), [], "no source knows of it");
+        assert_eq!(studies.on(Event::Open(vec![mine(4, 1, true)]), at(3001)), [], "first it is scored");
+        assert_eq!(studies.on(Event::Open(vec![mine(4, 0, true)]), at(3002)), [Action::Close(1)]);
+        studies.on(Event::Open(vec![mine(5, 0, false)]), at(4000));
+        assert_eq!(studies.on(Event::Open(vec![mine(5, 0, false)]), at(7599)), []);
+        assert_eq!(studies.on(Event::Open(vec![mine(5, 0, false)]), at(7600)), [Action::Close(1)]);
+        let other = Facts { close_asked: true, ..facts(2, 1, 0) };
+        assert_eq!(
+            studies.on(Event::Open(vec![other]), at(7601)),
+            [Action::Close(2)],
+            "any study may be closed"
+        );
     }
 
     #[derive(Clone, Debug)]

@@ -21,6 +21,21 @@ pub trait Source: Send {
     fn wait(&mut self, patience: Duration);
 }
 
+/// A source that gives an image when asked to. Calls block until it is there, for seconds.
+pub trait Camera: Send + Sync + 'static {
+    /// Takes one radiograph: a PNG file's bytes.
+    ///
+    /// # Errors
+    /// When the device is busy, away or gives nothing usable; in words for the technician.
+    fn take(&self) -> Result<Vec<u8>, String>;
+
+    /// What the device sees now, for the live preview: a PNG file's bytes.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    fn look(&self) -> Result<Vec<u8>, String>;
+}
+
 /// What a source still holds after a look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {

@@ -25,6 +25,7 @@ pub use self::frame::{CapturedFrame, UnreadableFrame};
 
 use self::frame::PixelFormat;
 
+use super::Camera;
 use crate::config::within;
 
 /// `[v4l2]`: a frame grabber, read when the technician asks for a frame.
@@ -80,6 +81,10 @@ impl V4l2Config {
     }
 }
 
+/// How long a radiograph may take, attempts included.
+const FRAME_MAX: Duration = Duration::from_secs(15);
+/// How long a look may take.
+const LOOK_MAX: Duration = Duration::from_secs(3);
 /// First pause before the device is opened again; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest such pause.
@@ -162,6 +167,16 @@ impl V4l2Source {
         // The thread keeps the deadline itself, so that its error, which says more, comes first. This one is for
         // a driver that does not come back.
         answer.recv_deadline(deadline + Duration::from_millis(500)).unwrap_or(Err(CaptureError::TimedOut))
+    }
+}
+
+impl Camera for V4l2Source {
+    fn take(&self) -> Result<Vec<u8>, String> {
+        self.capture(FRAME_MAX).map(|frame| frame.png).map_err(|error| error.to_string())
+    }
+
+    fn look(&self) -> Result<Vec<u8>, String> {
+        self.capture(LOOK_MAX).map(|frame| frame.png).map_err(|error| error.to_string())
     }
 }
 

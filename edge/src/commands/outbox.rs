@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::common::{Failure, StationArgs, finish, print_json};
@@ -17,6 +16,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::export;
 use crate::store::{OutboxEntry, Store, StoreError};
+use crate::web::api::types;
 
 const EXAMPLE: &str = "\
 While the service runs it is asked over its socket; else the state directory is
@@ -94,21 +94,6 @@ enum Outbox {
     Store(Box<Store>),
 }
 
-#[derive(Deserialize)]
-struct Rows {
-    rows: Vec<OutboxEntry>,
-}
-
-#[derive(Deserialize)]
-struct Revived {
-    revived: u64,
-}
-
-#[derive(Deserialize)]
-struct Removed {
-    removed: u64,
-}
-
 impl Outbox {
     fn open(config: &Config) -> Result<Self, Failure> {
         let client = Client::new(&config.state_dir)?;
@@ -132,7 +117,7 @@ impl Outbox {
 
     fn rows(&self) -> Result<Vec<OutboxEntry>, Failure> {
         match self {
-            Self::Service(client) => Ok(client.get::<Rows>("/outbox")?.rows),
+            Self::Service(client) => Ok(client.get::<types::Outbox>("/outbox")?.rows),
             Self::Store(store) => {
                 let mut rows: Vec<OutboxEntry> = Vec::new();
                 while rows.len() < ROWS_MAX {
@@ -147,10 +132,10 @@ impl Outbox {
         }
     }
 
-    fn retry(&self) -> Result<u64, Failure> {
+    fn retry(&self) -> Result<usize, Failure> {
         match self {
-            Self::Service(client) => Ok(client.post::<Revived>("/outbox/retry", &json!({}))?.revived),
-            Self::Store(store) => Ok(store.revive_dead()? as u64),
+            Self::Service(client) => Ok(client.post::<types::Revived>("/outbox/retry", &json!({}))?.revived),
+            Self::Store(store) => Ok(store.revive_dead()?),
         }
     }
 
@@ -173,12 +158,12 @@ impl Outbox {
         }
     }
 
-    fn delivered(&self, seqs: &[u64]) -> Result<u64, Failure> {
+    fn delivered(&self, seqs: &[u64]) -> Result<usize, Failure> {
         match self {
-            Self::Service(client) => {
-                Ok(client.post::<Removed>("/outbox/delivered", &json!({ "seqs": seqs }))?.removed)
-            }
-            Self::Store(store) => Ok(store.delivered(seqs)? as u64),
+            Self::Service(client) => Ok(client
+                .post::<types::Removed>("/outbox/delivered", &types::Delivered { seqs: seqs.to_vec() })?
+                .removed),
+            Self::Store(store) => Ok(store.delivered(seqs)?),
         }
     }
 }
@@ -268,7 +253,7 @@ fn export(
     Ok(Exit::Ok)
 }
 
-fn report(written: Option<&Written>, removed: Option<u64>, as_json: bool) -> Result<(), Failure> {
+fn report(written: Option<&Written>, removed: Option<usize>, as_json: bool) -> Result<(), Failure> {
     if as_json {
         let (dir, sha256) = written.map_or((Value::Null, Value::Null), |written| {
             (json!(written.dir), json!(written.manifest_sha256))

@@ -13,8 +13,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::common::{Failure, StationArgs, finish, print_json, wrapped};
-use crate::client::{Captured, Client, Study, StudyPage, encoded};
+use crate::client::{Client, encoded};
 use crate::exit::Exit;
+use crate::store::ImageState;
+use crate::web::api::types::{Capture, OpenStudy, Studies, Study, Taken};
 
 const EXAMPLE: &str = "\
 The service must run; it is asked over the socket in its state directory. A study is
@@ -182,15 +184,16 @@ fn understood<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
 }
 
 fn open(common: &Common, study_type: &StudyType, reference: Option<&str>) -> Result<Exit, Failure> {
-    let body = json!({ "study_type": study_type, "reference": reference });
-    let answer = common.client()?.post("/studies", &body)?;
+    let asked = OpenStudy { study_type: study_type.clone(), reference: reference.map(str::to_owned) };
+    let answer = common.client()?.post("/studies", &asked)?;
     common.print::<Study>(answer, |study, out| writeln!(out, "{}", study.number))
 }
 
 fn capture(named: &Named, file: Option<&Path>, replaces: Option<&str>) -> Result<Exit, Failure> {
     let client = named.common.client()?;
     let answer = match file {
-        None => client.post(&format!("{}/capture", named.path()), &json!({ "replaces": replaces }))?,
+        None => client
+            .post(&format!("{}/capture", named.path()), &Capture { replaces: replaces.map(str::to_owned) })?,
         Some(file) => {
             let unreadable = |error: io::Error| {
                 Failure::new(Exit::Input, format!("cannot read {}: {error}; check the path", file.display()))
@@ -203,7 +206,7 @@ fn capture(named: &Named, file: Option<&Path>, replaces: Option<&str>) -> Result
             client.upload(&format!("{}/images{query}", named.path()), bytes)?
         }
     };
-    named.common.print::<Captured>(answer, |captured, out| {
+    named.common.print::<Taken>(answer, |captured, out| {
         writeln!(out, "{}: image {} accepted", captured.study_number, captured.image_id)
     })
 }
@@ -239,7 +242,7 @@ fn list(common: &Common, query: Option<&str>, open: bool, limit: u16) -> Result<
         path.push_str("&open=true");
     }
     let answer = common.client()?.get(&path)?;
-    common.print::<StudyPage>(answer, |page, out| {
+    common.print::<Studies>(answer, |page, out| {
         if page.studies.is_empty() {
             return writeln!(out, "no study");
         }
@@ -255,7 +258,7 @@ fn list(common: &Common, query: Option<&str>, open: bool, limit: u16) -> Result<
 fn row(study: &Study, out: &mut dyn Write) -> io::Result<()> {
     let study_type = study.study_type.as_ref().map_or("?", StudyType::as_str);
     let opened = format!("{:.0}", study.opened_at);
-    let views = study.images.iter().filter(|image| image.state != "dropped").count();
+    let views = study.images.iter().filter(|image| image.state != ImageState::Dropped).count();
     let sent = match (study.revision, study.sent) {
         (0, _) => "-",
         (_, true) => "yes",
@@ -322,7 +325,8 @@ fn whole(study: &Study, out: &mut dyn Write) -> io::Result<()> {
             (None, Some(rejection)) => rejection.detail.clone(),
             (None, None) => String::new(),
         };
-        let head = format!("{}, {} {found}", image.image_id, image.state);
+        let state = super::infer::word(&image.state);
+        let head = format!("{}, {state} {found}", image.image_id);
         writeln!(out, "view {:<5} {}", index + 1, wrapped(&head, 11))?;
     }
     Ok(())
@@ -368,8 +372,8 @@ mod tests {
     fn study() -> Study {
         let image = |state: &str| {
             json!({"image_id": "ab12", "source_name": "x.png", "accepted_at": "2026-11-23T08:00:00Z",
-            "state": state, "kept": true, "probability": 0.7134, "activation_map": null, "rejected": null,
-            "overrulable": false, "overruled": null})
+            "state": state, "kept": true, "probability": 0.7134, "activation_map": null, "inference_ms": 1.0,
+            "rejected": null, "overrulable": false})
         };
         let blank =
             json!({"reason": "blank", "detail": "the image is blank; check the exposure and take it again"});
@@ -377,10 +381,11 @@ mod tests {
         refused["rejected"] = blank;
         refused["probability"] = Value::Null;
         serde_json::from_value(json!({"number": "ELB-0427", "study_type": "XR_ELBOW", "reference": "bed 7",
-            "open": false, "closing": false, "by_hand": true, "opened_at": "2026-11-23T08:00:00Z",
+            "origin": null, "open": false, "closing": false, "by_hand": true, "opened_at": "2026-11-23T08:00:00Z",
             "closed_at": "2026-11-23T08:01:00.5Z", "revision": 2, "sent": false, "later": "ignored",
             "result": {"outcome": "scored", "answer": "abnormal", "answer_withheld": null, "reason": null,
                 "probability": 0.7134, "revision": 2, "operating_points": null, "inference_ms": 900.0,
+                "model": {"name": "m", "version": 1, "bundle_sha256": "", "purpose": "clinical-evaluation"},
                 "notice": "decision support only"},
             "images": [image("scored"), refused, image("dropped")]}))
         .unwrap()

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use contract::result::{Rejection, ViewResult};
 use contract::study::StudyType;
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::Doing;
 use super::files::{SourceFacts, StageError, Staged};
@@ -57,6 +57,8 @@ pub struct Claim {
     pub image_id: String,
     /// Its study.
     pub study: StudyId,
+    /// The technician wants it scored whatever the acquisition gate says.
+    pub overruled: bool,
     extension: String,
     study_number: String,
 }
@@ -76,6 +78,16 @@ impl Drop for Claim {
 
 const ACCEPT: &str = "accept an image";
 
+/// An image's row before its study is known.
+struct NewRow<'a> {
+    image_id: &'a str,
+    fingerprint: &'a str,
+    size_bytes: u64,
+    source_name: &'a str,
+    extension: &'a str,
+    rejected: Option<&'a ViewResult>,
+}
+
 impl Store {
     /// Accepts a staged image: renames it into place, syncs the directory and commits its row. Once this
     /// returns, the image survives whatever happens and its source may be removed.
@@ -83,6 +95,20 @@ impl Store {
     /// # Errors
     /// When a file cannot be renamed or SQLite fails; the image is then not accepted.
     pub fn accept(&self, staged: Staged, image: &NewImage<'_>) -> Result<Accepted, StoreError> {
+        let names = (image.source_name, image.extension);
+        self.accept_into(staged, names, |tx, now_ms| {
+            study_for(self, tx, image.origin, image.grouping, now_ms).map(Ok)
+        })
+    }
+
+    /// Accepts a staged image into the study that `place` gives. `names` are the file's name at its source and its
+    /// extension.
+    pub(super) fn accept_into<E: From<StoreError>>(
+        &self,
+        staged: Staged,
+        names: (&str, &str),
+        place: impl FnOnce(&Connection, i64) -> rusqlite::Result<Result<(StudyId, String), E>>,
+    ) -> Result<Accepted, E> {
         if let Some(again) = self.accepted_before(&staged.fingerprint)? {
             return Ok(again);
         }
@@ -91,9 +117,15 @@ impl Store {
         sync_dir(&self.images_dir()).map_err(io_error("sync", &self.images_dir()))?;
         crate::transition("accept.renamed");
 
-        let inserted =
-            self.insert_image(&staged.image_id, &staged.fingerprint, staged.size_bytes, image, None);
-        match inserted {
+        let row = NewRow {
+            image_id: &staged.image_id,
+            fingerprint: &staged.fingerprint,
+            size_bytes: staged.size_bytes,
+            source_name: names.0,
+            extension: names.1,
+            rejected: None,
+        };
+        match self.insert_image(&row, place) {
             Ok(study_number) => {
                 crate::transition("accept.committed");
                 Ok(Accepted { image_id: staged.image_id.clone(), study_number, again: false })
@@ -129,8 +161,17 @@ impl Store {
             None => {
                 let image_id = random_hex::<8>();
                 let view = rejected_view(&image_id, rejection.clone());
-                let study_number =
-                    self.insert_image(&image_id, &fingerprint, kept_bytes, image, Some(&view))?;
+                let row = NewRow {
+                    image_id: &image_id,
+                    fingerprint: &fingerprint,
+                    size_bytes: kept_bytes,
+                    source_name: image.source_name,
+                    extension: image.extension,
+                    rejected: Some(&view),
+                };
+                let study_number = self.insert_image(&row, |tx, now_ms| {
+                    study_for(self, tx, image.origin, image.grouping, now_ms).map(Ok::<_, StoreError>)
+                })?;
                 crate::transition("accept.committed");
                 Accepted { image_id, study_number, again: false }
             }
@@ -154,34 +195,34 @@ impl Store {
             .doing(ACCEPT)
     }
 
-    /// The row, and the study it opens, joins or opens again. Gives the study's number.
-    fn insert_image(
+    /// The row, in the study that `place` gives, which is open from then on. Gives the study's number.
+    fn insert_image<E: From<StoreError>>(
         &self,
-        image_id: &str,
-        fingerprint: &str,
-        size_bytes: u64,
-        image: &NewImage<'_>,
-        rejected: Option<&ViewResult>,
-    ) -> Result<String, StoreError> {
+        row: &NewRow<'_>,
+        place: impl FnOnce(&Connection, i64) -> rusqlite::Result<Result<(StudyId, String), E>>,
+    ) -> Result<String, E> {
         let now_ms = self.now_ms();
-        let view = rejected.map(serde_json::to_string).transpose().map_err(json_error("view"))?;
-        let (state, place) = if view.is_some() { ("rejected", "rejected") } else { ("waiting", "images") };
-        self.write(ACCEPT, |tx| {
-            let (study, number) = study_for(self, tx, image.origin, image.grouping, now_ms)?;
+        let view = row.rejected.map(serde_json::to_string).transpose().map_err(json_error("view"))?;
+        let (state, file) = if view.is_some() { ("rejected", "rejected") } else { ("waiting", "images") };
+        self.write_unless(ACCEPT, |tx| {
+            let (study, number) = match place(tx, now_ms)? {
+                Ok(placed) => placed,
+                Err(refused) => return Ok(Err(refused)),
+            };
             tx.execute(
                 "INSERT INTO images (image_id, study_id, fingerprint, source_name, extension, size_bytes,
                                      accepted_at_ms, state, file, view)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 params![
-                    image_id,
+                    row.image_id,
                     study.0,
-                    fingerprint,
-                    image.source_name,
-                    image.extension,
-                    size_bytes,
+                    row.fingerprint,
+                    row.source_name,
+                    row.extension,
+                    row.size_bytes,
                     now_ms,
                     state,
-                    place,
+                    file,
                     view
                 ],
             )?;
@@ -189,8 +230,8 @@ impl Store {
                 "UPDATE studies SET open = 1, last_image_at_ms = ?2 WHERE id = ?1",
                 params![study.0, now_ms],
             )?;
-            audit(tx, now_ms, "accepted", Some(study.0), Some(image_id), None)?;
-            Ok(number)
+            audit(tx, now_ms, "accepted", Some(study.0), Some(row.image_id), None)?;
+            Ok(Ok(number))
         })
     }
 
@@ -205,9 +246,9 @@ impl Store {
         let connection = self.connection();
         let mut statement = connection
             .prepare_cached(
-                "SELECT images.id, image_id, study_id, extension, number
+                "SELECT images.id, image_id, study_id, extension, number, overruled_by IS NOT NULL
                  FROM images JOIN studies ON studies.id = study_id
-                 WHERE state = 'waiting' ORDER BY images.id LIMIT ?1",
+                 WHERE state = 'waiting' AND excluded = 0 ORDER BY images.id LIMIT ?1",
             )
             .doing(CLAIM)?;
         let mut rows = statement.query([claimed.len() + 1]).doing(CLAIM)?;
@@ -223,6 +264,7 @@ impl Store {
                 study: StudyId(row.get(2).doing(CLAIM)?),
                 extension: row.get(3).doing(CLAIM)?,
                 study_number: row.get(4).doing(CLAIM)?,
+                overruled: row.get(5).doing(CLAIM)?,
             };
             claimed.insert(id);
             return Ok(Some(claim));
@@ -252,6 +294,7 @@ impl Store {
             crate::transition("score.before_commit");
             tx.commit().doing(doing)?;
         }
+        self.changed();
         crate::transition("score.committed");
         if let Some(rejection) = &view.rejected {
             let source = self.image_file(&claim.image_id);
@@ -310,7 +353,9 @@ impl Store {
     /// When SQLite fails.
     pub fn images_waiting(&self) -> Result<u64, StoreError> {
         self.connection()
-            .query_row("SELECT count(*) FROM images WHERE state = 'waiting'", [], |row| row.get(0))
+            .query_row("SELECT count(*) FROM images WHERE state = 'waiting' AND excluded = 0", [], |row| {
+                row.get(0)
+            })
             .doing("count waiting images")
     }
 }

@@ -191,14 +191,30 @@ impl Inspection {
     /// When SQLite fails.
     pub fn private_words(&self) -> Result<BTreeSet<String>, StoreError> {
         const DOING: &str = "list what is private";
+        const COLUMNS: [(&str, &str); 6] = [
+            ("studies", "origin"),
+            ("studies", "reference"),
+            ("studies", "local_reference"),
+            ("studies", "number"),
+            ("images", "source_name"),
+            ("images", "overruled_by"),
+        ];
         let mut words = BTreeSet::new();
-        for sql in [
-            "SELECT origin FROM studies",
-            "SELECT reference FROM studies",
-            "SELECT number FROM studies",
-            "SELECT source_name FROM images",
-        ] {
-            let mut statement = self.connection.prepare(sql).doing(DOING)?;
+        for (table, column) in COLUMNS {
+            // An older file lacks some of them.
+            let known: bool = self
+                .connection
+                .query_row(
+                    "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2",
+                    [table, column],
+                    |row| row.get(0),
+                )
+                .doing(DOING)?;
+            if !known {
+                continue;
+            }
+            let mut statement =
+                self.connection.prepare(&format!("SELECT {column} FROM {table}")).doing(DOING)?;
             let found: Vec<Option<String>> =
                 statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).doing(DOING)?;
             words.extend(found.into_iter().flatten());

@@ -11,7 +11,7 @@ use super::{Store, StoreError, io_error};
 const DAY_MS: i64 = 86_400_000;
 
 /// A file that may go.
-struct Candidate {
+pub(super) struct Candidate {
     id: i64,
     image_id: String,
     extension: String,
@@ -29,20 +29,45 @@ impl Store {
         Ok(self.bound_images()? + self.forget_old()?)
     }
 
-    /// Removes what is known of acknowledged studies closed more than `retention_days` ago: files, then rows.
+    /// Acknowledged studies, step by step with their age: their images go, then what could name a patient, then the
+    /// rows.
     fn forget_old(&self) -> Result<usize, StoreError> {
         const OLD: &str = "open = 0 AND acked_revision = revision AND closed_at_ms < ";
-        let before_ms = self.now_ms() - i64::from(self.inner.limits.retention_days) * DAY_MS;
+        let limits = &self.inner.limits;
+        let now_ms = self.now_ms();
+        let before = |days: u32| now_ms - i64::from(days) * DAY_MS;
+        let (images_ms, names_ms, all_ms) = (
+            before(limits.image_retention_days.min(limits.retention_days)),
+            before(limits.identifier_retention_days),
+            before(limits.retention_days),
+        );
         let images = self.candidates(&format!(
             "SELECT images.id, image_id, extension, size_bytes FROM images JOIN studies ON studies.id = study_id
-             WHERE file != 'dropped' AND {OLD} {before_ms}"
+             WHERE file != 'dropped' AND {OLD} {images_ms}"
         ))?;
         let dropped = self.drop_oldest(images, u64::MAX)?;
         self.write("forget old studies", |tx| {
+            let named = format!("anonymous = 0 AND {OLD} ?1");
+            tx.execute(
+                &format!(
+                    "UPDATE images SET source_name = '', overruled_by = NULL
+                     WHERE study_id IN (SELECT id FROM studies WHERE {named})"
+                ),
+                [names_ms],
+            )?;
+            // The key was made from the reference and stays; both must stay unique.
+            tx.execute(
+                &format!(
+                    "UPDATE studies SET anonymous = 1, local_reference = NULL, origin = 'forgotten/' || id,
+                                        reference = 'forgotten/' || id
+                     WHERE {named}"
+                ),
+                [names_ms],
+            )?;
             let old = format!("(SELECT id FROM studies WHERE {OLD} ?1)");
-            tx.execute(&format!("DELETE FROM images WHERE study_id IN {old}"), [before_ms])?;
-            tx.execute(&format!("DELETE FROM studies WHERE id IN {old}"), [before_ms])?;
-            tx.execute("DELETE FROM audit WHERE at_ms < ?1", [before_ms])
+            tx.execute(&format!("DELETE FROM images WHERE study_id IN {old}"), [all_ms])?;
+            tx.execute(&format!("DELETE FROM studies WHERE id IN {old}"), [all_ms])?;
+            tx.execute("DELETE FROM audit WHERE at_ms < ?1", [all_ms])
         })?;
         Ok(dropped)
     }
@@ -82,7 +107,7 @@ impl Store {
             .doing("measure the images")
     }
 
-    fn candidates(&self, sql: &str) -> Result<Vec<Candidate>, StoreError> {
+    pub(super) fn candidates(&self, sql: &str) -> Result<Vec<Candidate>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare(sql).doing("list images")?;
         let rows = statement
@@ -99,7 +124,11 @@ impl Store {
     }
 
     /// The files first, then the row: a crash between the two leaves a row that the next round drops.
-    fn drop_oldest(&self, candidates: Vec<Candidate>, over_bytes: u64) -> Result<usize, StoreError> {
+    pub(super) fn drop_oldest(
+        &self,
+        candidates: Vec<Candidate>,
+        over_bytes: u64,
+    ) -> Result<usize, StoreError> {
         let mut freed_bytes = 0;
         let mut dropped = 0;
         for candidate in candidates {

@@ -18,6 +18,7 @@
 //! rejected files beyond `rejected_max_mib`, and images of acknowledged studies beyond `images_max_mib`, go,
 //! oldest first; results that were not acknowledged never do.
 
+mod desk;
 mod error;
 mod files;
 mod images;
@@ -33,6 +34,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -41,12 +43,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use desk::{DeskError, Refused};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};
 pub use inspect::{AuditFacts, Inspection, OutboxFacts, StatePaths, state_paths};
 pub use outbox::{OutboxEntry, OutboxRow};
-pub use page::{ImageRow, StudyRow};
+pub use page::{ImageRow, ImageState, StudyFilter, StudyRow};
 pub use studies::{Closed, Grouping, OpenStudy, StudyId};
 
 use crate::clock::{WallClock, timestamp};
@@ -70,13 +73,24 @@ pub struct LimitsConfig {
     pub images_max_mib: u64,
     /// Free space in MiB below which no image is accepted.
     pub disk_free_min_mib: u64,
-    /// Days after which an acknowledged study, its images and file names are forgotten.
+    /// Days after which the images of an acknowledged study go.
+    pub image_retention_days: u32,
+    /// Days after which what could name a patient goes: file names, references, folder names, initials.
+    pub identifier_retention_days: u32,
+    /// Days after which an acknowledged study is forgotten altogether.
     pub retention_days: u32,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { rejected_max_mib: 256, images_max_mib: 2048, disk_free_min_mib: 200, retention_days: 90 }
+        Self {
+            rejected_max_mib: 256,
+            images_max_mib: 2048,
+            disk_free_min_mib: 200,
+            image_retention_days: 30,
+            identifier_retention_days: 30,
+            retention_days: 90,
+        }
     }
 }
 
@@ -90,7 +104,12 @@ impl LimitsConfig {
         within("limits.rejected_max_mib", self.rejected_max_mib, 0, TIB_IN_MIB)?;
         within("limits.images_max_mib", self.images_max_mib, 1, TIB_IN_MIB)?;
         within("limits.disk_free_min_mib", self.disk_free_min_mib, 0, TIB_IN_MIB)?;
-        within("limits.retention_days", u64::from(self.retention_days), 1, 36_500)
+        let days = [
+            ("limits.image_retention_days", self.image_retention_days),
+            ("limits.identifier_retention_days", self.identifier_retention_days),
+            ("limits.retention_days", self.retention_days),
+        ];
+        days.into_iter().try_for_each(|(key, days)| within(key, u64::from(days), 1, 36_500))
     }
 }
 
@@ -109,6 +128,8 @@ struct Inner {
     limits: LimitsConfig,
     /// Rows of images that a worker of this process works on.
     claimed: Mutex<BTreeSet<i64>>,
+    /// Counts what was committed, so that whoever shows the store knows when to look again.
+    changes: AtomicU64,
     // Its lock ends with the process, however that ends.
     _lock: File,
 }
@@ -160,6 +181,7 @@ impl Store {
             clock,
             limits,
             claimed: Mutex::default(),
+            changes: AtomicU64::new(0),
             _lock: lock,
         };
         let store = Self { inner: Arc::new(inner) };
@@ -188,12 +210,32 @@ impl Store {
         doing: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        self.write_unless(doing, |tx| work(tx).map(Ok))
+    }
+
+    /// [`Self::write`] for work that may find a reason against itself: then nothing is changed.
+    fn write_unless<T, E: From<StoreError>>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Result<T, E>>,
+    ) -> Result<T, E> {
         let mut connection = self.connection();
         let tx = Transaction::new(&mut connection, TransactionBehavior::Immediate).doing(doing)?;
-        let value = work(&tx).doing(doing)?;
+        // Dropped without a commit, the transaction is rolled back.
+        let value = work(&tx).doing(doing)??;
         set_meta(&tx, "wall_ms", &self.now_ms().to_string()).doing(doing)?;
         tx.commit().doing(doing)?;
+        self.changed();
         Ok(value)
+    }
+
+    fn changed(&self) {
+        self.inner.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another number than before when something was committed since.
+    pub fn changes(&self) -> u64 {
+        self.inner.changes.load(Ordering::Acquire)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::Doing;
@@ -40,7 +41,7 @@ impl OutboxRow {
 }
 
 /// What is known of a row, for whoever looks after the station.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutboxEntry {
     /// Its place in the sequence.
     pub seq: u64,

@@ -4,7 +4,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// One step per version of the file; `PRAGMA user_version` counts the steps taken. A step that was released is
 /// never edited.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
         value TEXT NOT NULL
@@ -80,7 +81,25 @@ const STEPS: [&str; 1] = ["
         image_id TEXT,
         detail TEXT
     ) STRICT;
-"];
+",
+    "
+    -- What the technician calls the study: never leaves the station.
+    ALTER TABLE studies ADD COLUMN local_reference TEXT;
+    -- Opened or reopened by the technician: no source is asked whether it is complete.
+    ALTER TABLE studies ADD COLUMN by_hand INTEGER NOT NULL DEFAULT 0;
+    -- Closes as soon as its images are scored.
+    ALTER TABLE studies ADD COLUMN close_asked INTEGER NOT NULL DEFAULT 0;
+    -- Names, references and origins were forgotten.
+    ALTER TABLE studies ADD COLUMN anonymous INTEGER NOT NULL DEFAULT 0;
+    -- Dropped or retaken: in no revision from then on.
+    ALTER TABLE images ADD COLUMN excluded INTEGER NOT NULL DEFAULT 0;
+    -- Who overruled the acquisition gate: stays on the station.
+    ALTER TABLE images ADD COLUMN overruled_by TEXT;
+    -- The signature by which the same plate is recognised.
+    ALTER TABLE images ADD COLUMN plate BLOB;
+    CREATE INDEX images_plates ON images (id) WHERE plate IS NOT NULL;
+",
+];
 
 /// The version this program writes.
 pub(super) const VERSION: usize = STEPS.len();

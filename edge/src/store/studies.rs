@@ -38,6 +38,10 @@ pub struct OpenStudy {
     pub views: u32,
     /// Those of them not yet scored.
     pub waiting: u32,
+    /// The technician's: no source is asked whether it is complete.
+    pub by_hand: bool,
+    /// To be closed as soon as its images are scored.
+    pub close_asked: bool,
 }
 
 /// A study that was just closed.
@@ -65,7 +69,8 @@ pub(super) fn study_for(
 ) -> rusqlite::Result<(StudyId, String)> {
     let newest = tx
         .query_row(
-            "SELECT id, number, open, closed_at_ms, (SELECT count(*) FROM images WHERE study_id = studies.id)
+            "SELECT id, number, open, closed_at_ms,
+                    (SELECT count(*) FROM images WHERE study_id = studies.id AND excluded = 0)
              FROM studies WHERE origin = ?1 ORDER BY id DESC LIMIT 1",
             [&origin.name],
             |row| {
@@ -84,7 +89,7 @@ pub(super) fn study_for(
     }
 }
 
-fn open_study(
+pub(super) fn open_study(
     store: &Store,
     tx: &Connection,
     origin: &Origin,
@@ -134,8 +139,9 @@ impl Store {
         let connection = self.connection();
         let mut statement = connection
             .prepare_cached(
-                "SELECT studies.id, origin, single, count(*), sum(state = 'waiting')
-                 FROM studies JOIN images ON study_id = studies.id
+                "SELECT studies.id, origin, single, count(image_id), coalesce(sum(state = 'waiting'), 0), by_hand,
+                        close_asked
+                 FROM studies LEFT JOIN images ON study_id = studies.id AND excluded = 0
                  WHERE open = 1 GROUP BY studies.id ORDER BY studies.id",
             )
             .doing(DOING)?;
@@ -147,6 +153,8 @@ impl Store {
                     single: row.get(2)?,
                     views: row.get(3)?,
                     waiting: row.get(4)?,
+                    by_hand: row.get(5)?,
+                    close_asked: row.get(6)?,
                 })
             })
             .doing(DOING)?;
@@ -199,7 +207,7 @@ impl Store {
         .doing(DOING)?;
         let seq = u64::try_from(tx.last_insert_rowid()).unwrap_or(0);
         tx.execute(
-            "UPDATE studies SET open = 0, revision = ?2, closed_at_ms = ?3, result = ?4 WHERE id = ?1",
+            "UPDATE studies SET open = 0, close_asked = 0, revision = ?2, closed_at_ms = ?3, result = ?4 WHERE id = ?1",
             params![id.0, revision, closed_at_ms, payload],
         )
         .doing(DOING)?;
@@ -209,6 +217,7 @@ impl Store {
         crate::transition("close.before_commit");
         tx.commit().doing(DOING)?;
         drop(connection);
+        self.changed();
         crate::transition("close.committed");
         Ok(Some(Closed { number, revision, seq, outcome: result.outcome }))
     }
@@ -220,7 +229,7 @@ fn closing_summary(tx: &Connection, id: StudyId, now_ms: i64) -> rusqlite::Resul
         "SELECT study_key, key_id, number, study_type, revision, opened_at_ms, coalesce(closed_at_ms, 0)
          FROM studies
          WHERE id = ?1 AND open = 1
-               AND NOT EXISTS (SELECT 1 FROM images WHERE study_id = ?1 AND state = 'waiting')",
+               AND NOT EXISTS (SELECT 1 FROM images WHERE study_id = ?1 AND state = 'waiting' AND excluded = 0)",
         [id.0],
         |row| {
             let study_type: Option<String> = row.get(3)?;
@@ -242,7 +251,8 @@ fn closing_summary(tx: &Connection, id: StudyId, now_ms: i64) -> rusqlite::Resul
 }
 
 fn views(tx: &Connection, id: StudyId) -> rusqlite::Result<Vec<ViewResult>> {
-    let mut statement = tx.prepare_cached("SELECT view FROM images WHERE study_id = ?1 ORDER BY id")?;
+    let mut statement =
+        tx.prepare_cached("SELECT view FROM images WHERE study_id = ?1 AND excluded = 0 ORDER BY id")?;
     let rows = statement.query_map([id.0], |row| {
         let json: String = row.get(0)?;
         serde_json::from_str(&json)

@@ -284,9 +284,7 @@ fn an_old_folder_name_is_another_study() {
     let grouping = Grouping { reopen_max_ms: 1, ..GROUPING };
     let second = store.accept(staged, &NewImage { grouping, ..image(&origin(0)) }).unwrap();
     assert_eq!((first.study_number.as_str(), second.study_number.as_str()), ("WRI-0001", "WRI-0002"));
-    let studies = store.recent_studies(10).unwrap();
-    assert_eq!(studies.len(), 2);
-    assert_eq!(studies[0].images[0].source_name, "a.png");
+    assert_eq!(store.studies(&StudyFilter { limit: 10, ..StudyFilter::default() }).unwrap().len(), 2);
 }
 
 #[test]
@@ -409,7 +407,12 @@ fn old_acknowledged_studies_are_forgotten_with_their_files() {
     let months_ago_ms = store.now_ms() - 100 * 86_400_000;
     store.connection().execute("UPDATE studies SET closed_at_ms = ?1", [months_ago_ms]).unwrap();
     assert_eq!(store.upkeep().unwrap(), 1);
-    let left: Vec<String> = store.recent_studies(10).unwrap().into_iter().map(|study| study.number).collect();
+    let left: Vec<String> = store
+        .studies(&StudyFilter { limit: 10, ..StudyFilter::default() })
+        .unwrap()
+        .into_iter()
+        .map(|study| study.number)
+        .collect();
     assert_eq!(left, ["WRI-0003", "WRI-0002"]);
     assert_eq!(names(dir.path().join("images")).len(), 2);
     // Its number is not used again.
@@ -458,6 +461,87 @@ fn results_carried_by_hand_leave_as_if_acknowledged() {
         .map(|study| study.acknowledged_revision == study.revision)
         .collect();
     assert_eq!(sent, [true, true, false]);
+}
+
+#[test]
+fn images_go_before_names_and_names_before_the_study() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits =
+        LimitsConfig { image_retention_days: 1, identifier_retention_days: 2, ..LimitsConfig::default() };
+    let store = Store::open(dir.path(), limits).unwrap();
+    let number = store.open_by_hand(&"XR_HAND".parse().unwrap(), Some("Doe")).unwrap();
+    accept(&store, &origin(0), "x", b"x");
+    finish_next(&store, true).unwrap();
+    close(&store, 1).unwrap();
+    close(&store, 2).unwrap();
+    store.acked(1).unwrap();
+    store.acked(2).unwrap();
+    let older = |days: i64| {
+        let at_ms = store.now_ms() - days * 86_400_000 - 1000;
+        store.connection().execute("UPDATE studies SET closed_at_ms = ?1", [at_ms]).unwrap();
+        store.upkeep().unwrap()
+    };
+    let key = |store: &Store| -> Vec<String> {
+        let connection = store.connection();
+        let mut keys = connection.prepare("SELECT study_key FROM studies ORDER BY id").unwrap();
+        keys.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let keys = key(&store);
+    assert_eq!(older(1), 1);
+    let mine = store.study(&number).unwrap().unwrap();
+    assert_eq!(mine.reference.as_deref(), Some("Doe"));
+    older(2);
+    let all = store.studies(&StudyFilter { limit: 10, ..StudyFilter::default() }).unwrap();
+    assert_eq!(all.len(), 2);
+    for study in &all {
+        assert!(study.reference.is_none() && study.origin.starts_with("forgotten/"), "{study:?}");
+        assert!(study.images.iter().all(|image| image.source_name.is_empty() && !image.kept), "{study:?}");
+    }
+    assert_eq!(key(&store), keys, "what was published stays");
+    older(90);
+    assert!(store.study(&number).unwrap().is_none());
+}
+
+#[test]
+fn a_refusal_takes_back_the_dropped_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let number = store.open_by_hand(&"XR_HAND".parse().unwrap(), None).unwrap();
+    let add = |content: &[u8], replaces: Option<&str>, views_max| {
+        let staged = store.stage(&facts("by hand", content), &mut &*content).unwrap();
+        store.accept_by_hand(staged, &number, replaces, views_max, ("camera", "png"))
+    };
+    let first = add(b"1", None, 2).unwrap().image_id;
+    add(b"2", None, 2).unwrap();
+    assert!(matches!(add(b"3", None, 2), Err(DeskError::Refused(Refused::Full { .. }))));
+    assert!(matches!(add(b"4", Some(&first), 1), Err(DeskError::Refused(Refused::Full { .. }))));
+    let states = |store: &Store| -> Vec<ImageState> {
+        store.study(&number).unwrap().unwrap().images.iter().map(|image| image.state).collect()
+    };
+    assert_eq!(states(&store), [ImageState::Waiting; 2]);
+    assert_eq!(names(dir.path().join("images")).len(), 2, "what was refused is not kept");
+    add(b"5", Some(&first), 2).unwrap();
+    assert_eq!(states(&store), [ImageState::Dropped, ImageState::Waiting, ImageState::Waiting]);
+}
+
+#[test]
+fn a_crash_while_overruling_leaves_the_image_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let image_id = accept(&store, &origin(0), "x", b"x").image_id;
+    finish_next(&store, false).unwrap();
+    let (back, kept) = (store.image_file(&image_id), store.rejected_file(&image_id, "png"));
+    fs::rename(&kept, &back).unwrap();
+    drop(store);
+    let store = open(&dir);
+    assert!(kept.exists() && !back.exists());
+    let number = store.overrule(&image_id, "AB", |reason| reason == RejectReason::Blank).unwrap();
+    assert!(back.exists() && !kept.exists());
+    assert_eq!(store.images_waiting().unwrap(), 1);
+    assert!(store.claim().unwrap().unwrap().overruled);
+    let again = store.overrule(&image_id, "AB", |_| true);
+    assert!(matches!(again, Err(DeskError::Refused(Refused::NotOverrulable(_)))));
+    assert_eq!(store.study(&number).unwrap().unwrap().images[0].state, ImageState::Waiting);
 }
 
 #[test]

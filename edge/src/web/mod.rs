@@ -1,42 +1,45 @@
 //! The technician's page, and the local API it is made from.
 //!
-//! ```text
-//! GET  /              the page: one HTML file with its own style, script and text; nothing from outside
-//! GET  /api/state     the station and its newest studies, as a [`state::State`]
-//! POST /api/capture   {"study_type": "XR_WRIST"}: takes a radiograph from the frame grabber; answers with
-//!                     {"study_number": "WRI-0007"} once it is accepted, or {"error": …} when it is not
-//! ```
+//! The page is one HTML file with its own style, script and text; nothing comes from outside. The API is described by
+//! `/api/v1/openapi.json`, which is made from [`api`]'s own table.
 //!
 //! It listens on loopback only and asks nobody who they are. So that no other page in the technician's browser
 //! can speak through it, a request must name this host, and one that changes something must come from this
-//! page. Nothing it shows says whose radiograph it is: studies are named by their number in the register book.
+//! page. The command line asks over a unix socket in the state directory, which only the service's group can open.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
-use axum::extract::{DefaultBodyLimit, State as Shared};
+use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
-use contract::study::StudyType;
-use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Router, middleware};
+use contract::preprocess::{Aspect, PreprocessSpec};
+use contract::radiograph::Limits;
+use tokio::sync::Semaphore;
 
+use crate::desk::Desk;
 use crate::publish::{Broker, Facts};
 use crate::store::Store;
 
+pub mod api;
 pub mod config;
 mod guard;
-pub mod state;
+mod problem;
 
 pub use config::WebConfig;
+pub use problem::Problem;
 
-const BODY_MAX_BYTES: usize = 4096;
-/// Studies on the page.
-const STUDIES_MAX: usize = 30;
+/// The unix socket's name in the state directory.
+pub const SOCKET_FILE: &str = "api.sock";
+/// Pages that may be told of changes at once.
+const LISTENERS_MAX: usize = 32;
 
 /// What the page shows and does.
 #[derive(Clone)]
@@ -47,40 +50,69 @@ pub struct Sources {
     pub broker: Broker,
     /// Where the studies are.
     pub store: Store,
+    /// What the technician can do.
+    pub desk: Desk,
+    /// What does not change while the service runs.
+    pub about: Arc<About>,
+    /// Whose turn it is to have a picture made.
+    pub pictures: Arc<Semaphore>,
+    /// Pages that are told of changes.
+    pub listeners: Arc<Semaphore>,
+}
+
+/// What does not change while the service runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// What the model is meant for.
+    pub intended_use: String,
+    /// Whether the model's input is stretched or letterboxed.
+    pub aspect: Aspect,
+    /// The model's input, by which a raw frame is windowed.
+    pub input: PreprocessSpec,
+    /// What is taken for a radiograph.
+    pub limits: Limits,
+    /// Most views of one study.
+    pub views_max: u32,
     /// Free space below which no image is accepted, in bytes.
     pub disk_free_min_bytes: u64,
-    /// Takes a radiograph on request; none where there is no frame grabber.
-    pub capture: Option<Arc<dyn Capture>>,
+    /// The configuration.
+    pub settings: serde_json::Value,
 }
 
-/// A source that takes a radiograph when asked to.
-pub trait Capture: Send + Sync + 'static {
-    /// Takes one radiograph, as a study of its own, and gives the study's number once it is accepted. Blocks
-    /// until then, for seconds.
-    ///
-    /// # Errors
-    /// When the source is still busy with the one before, gives none, or it was not accepted; in words for
-    /// the technician.
-    fn take(&self, study_type: StudyType) -> Result<String, String>;
+impl Sources {
+    /// Puts them together.
+    pub fn new(facts: Arc<dyn Facts>, broker: Broker, store: Store, desk: Desk, about: About) -> Self {
+        Self {
+            facts,
+            broker,
+            store,
+            desk,
+            about: Arc::new(about),
+            pictures: Arc::new(Semaphore::new(1)),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+        }
+    }
 }
 
-/// The page, bound to its address and not yet served.
+/// The page, bound to its addresses and not yet served.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    socket: UnixListener,
     sources: Sources,
 }
 
 impl Server {
-    /// Binds the page's address.
+    /// Binds the page's address, and the command line's socket in `state_dir`.
     ///
     /// # Errors
-    /// When the address is taken or not this machine's.
-    pub fn bind(config: &WebConfig, sources: Sources) -> io::Result<Self> {
+    /// When the address is taken or not this machine's, or the socket cannot be made.
+    pub fn bind(config: &WebConfig, state_dir: &Path, sources: Sources) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, sources })
+        let socket = bind_socket(&state_dir.join(SOCKET_FILE))?;
+        Ok(Self { listener, address, socket, sources })
     }
 
     /// Where the page is; with port 0 in the config, the port that was free.
@@ -90,26 +122,43 @@ impl Server {
 
     /// Serves until it is dropped.
     pub async fn serve(self) {
-        let served = match tokio::net::TcpListener::from_std(self.listener) {
-            Ok(listener) => axum::serve(listener, router(self.sources)).await,
-            Err(error) => Err(error),
+        let router = router(self.sources);
+        let page = async {
+            let listener = tokio::net::TcpListener::from_std(self.listener)?;
+            axum::serve(listener, router.clone().layer(middleware::from_fn(guard::check))).await
         };
-        if let Err(error) = served {
-            log::error!("the technician's page has ended: {error}");
+        let socket = async {
+            let listener = tokio::net::UnixListener::from_std(self.socket)?;
+            axum::serve(listener, router.clone()).await
+        };
+        if let Err(error) = tokio::try_join!(page, socket) {
+            log::error!("the technician's page has ended: {error}; restart the service");
         }
     }
 }
 
+/// Whoever holds the state directory's lock may replace a socket that was left behind.
+fn bind_socket(path: &PathBuf) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 fn router(sources: Sources) -> Router {
+    // An upload may be as large as an image; the intake names its own limit when it is passed.
+    let body_max_bytes = usize::try_from(sources.desk.file_max_bytes()).unwrap_or(usize::MAX);
     Router::new()
         .route("/", get(|| asset("text/html; charset=utf-8", include_str!("page.html"))))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", include_str!("page.css"))))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("page.js"))))
         .route("/text.js", get(|| asset("text/javascript; charset=utf-8", include_str!("text.js"))))
-        .route("/api/state", get(api_state))
-        .route("/api/capture", post(api_capture))
-        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .layer(middleware::from_fn(guard::check))
+        .nest(api::PREFIX, api::router())
+        .layer(DefaultBodyLimit::max(body_max_bytes.saturating_add(1)))
         .with_state(sources)
 }
 
@@ -117,55 +166,11 @@ async fn asset(content_type: &'static str, text: &'static str) -> impl IntoRespo
     ([(header::CONTENT_TYPE, content_type)], text)
 }
 
-async fn api_state(Shared(sources): Shared<Sources>) -> Response {
-    match state::State::read(&sources, STUDIES_MAX) {
-        Ok(state) => Json(state).into_response(),
-        Err(error) => {
-            log::warn!("the page cannot be filled: {error}");
-            refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaptureRequest {
-    study_type: StudyType,
-}
-
-#[derive(Serialize)]
-struct Taken {
-    study_number: String,
-}
-
-async fn api_capture(Shared(sources): Shared<Sources>, Json(request): Json<CaptureRequest>) -> Response {
-    let Some(capture) = sources.capture else {
-        return refusal(StatusCode::NOT_FOUND, "this station has no frame grabber; put files into the spool");
-    };
-    // A thread of its own rather than the runtime's: a stop does not wait for the device.
-    let (reply, answer) = oneshot::channel();
-    let asked = thread::Builder::new().name("frame".to_owned()).spawn(move || {
-        let _ = reply.send(capture.take(request.study_type));
-    });
-    if let Err(error) = asked {
-        return refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("the frame grabber cannot be asked: {error}"),
-        );
-    }
-    match answer.await {
-        Ok(Ok(study_number)) => (StatusCode::CREATED, Json(Taken { study_number })).into_response(),
-        Ok(Err(why)) => refusal(StatusCode::CONFLICT, why),
-        Err(_) => {
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, "the frame grabber's thread has failed; try again")
-        }
-    }
-}
-
-fn refusal(status: StatusCode, why: impl Into<String>) -> Response {
-    #[derive(Serialize)]
-    struct Refusal {
-        error: String,
-    }
-    (status, Json(Refusal { error: why.into() })).into_response()
+/// Does something that blocks on a thread of its own, so that the session with the broker goes on.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        log::error!("a request has failed: {error}");
+        let detail = "the station could not do that because of a fault of its own; try again, then report it";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", detail)
+    })
 }

@@ -4,19 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use contract::preprocess::PreprocessSpec;
-use tch::nn::VarStore;
-use tch::{Device, no_grad};
-
-use crate::dataset::{Index, Planes, Split};
+use crate::dataset::{Index, Planes, Split, TRUTH_FILE};
 use crate::device;
-use crate::eval::{self, About, EvalError, Findings, Report, TRUTH_FILE};
+use crate::eval::{self, About, EvalError, Findings, Report};
 use crate::exit::Fault;
 use crate::export::bundle::{Bundle, BundleError};
 use crate::export::interpret::Interpreter;
-use crate::model::{DenseNet, load_weights, read_tensors};
-use crate::run::files::{io_fault, read, write_atomic};
+use crate::run::files::{io_fault, write_atomic};
 use crate::run::{BEST_DIR, Run};
+use contract::preprocess::PreprocessSpec;
 
 /// Arguments of `evaluate`.
 #[derive(Debug, clap::Args)]
@@ -136,7 +132,7 @@ fn evaluate_runs(args: &Args) -> anyhow::Result<Report> {
     let mut logits: Vec<Vec<f64>> = Vec::new();
     for (number, (run, path)) in networks.iter().enumerate() {
         let (_store, net) =
-            if *path == run.best_path() { run.load_best(device)? } else { load_network(run, path, device)? };
+            if *path == run.best_path() { run.load_best(device)? } else { run.load(path, device)? };
         if !loaded.iter().any(|planes| planes.spec == run.spec) {
             loaded.push(planes(&data.index, args.split, &run.spec)?);
         }
@@ -149,10 +145,7 @@ fn evaluate_runs(args: &Args) -> anyhow::Result<Report> {
             .into());
         }
         log::info!("network {} of {}: {}", number + 1, networks.len(), path.display());
-        let forward = |x: &tch::Tensor| {
-            no_grad(|| Ok::<_, std::convert::Infallible>(net.forward_t(&x.to_device(device), false).logit))
-        };
-        logits.push(eval::logits(planes, forward).map_err(bad_model)?);
+        logits.push(eval::network_logits(&net, device, planes).map_err(bad_model)?);
     }
     let members: Vec<&[f64]> = logits.iter().map(Vec::as_slice).collect();
     let mut report = Report::new(&loaded[0], &members, args.split, None, data.findings.as_ref());
@@ -205,15 +198,6 @@ fn kept(run: &Run) -> Result<Vec<PathBuf>, Fault> {
     Ok(files)
 }
 
-fn load_network(run: &Run, path: &Path, device: Device) -> Result<(VarStore, DenseNet), Fault> {
-    let broken = |error: &dyn std::fmt::Display| Fault::BadData(format!("{}: {error}", path.display()));
-    let (tensors, _) = read_tensors(&read(path)?).map_err(|error| broken(&error))?;
-    let store = VarStore::new(device);
-    let net = DenseNet::new(&store.root(), &run.widths);
-    load_weights(&store, &tensors).map_err(|error| broken(&error))?;
-    Ok((store, net))
-}
-
 fn evaluate_bundle(directory: &Path, args: &Args) -> anyhow::Result<Report> {
     let device = device::parse(&args.device)?;
     let bundle = Bundle::load(directory).map_err(bundle_fault)?;
@@ -256,12 +240,8 @@ fn write(report: &Report, directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The planes of a split; what was skipped or could not be read goes to the log.
-pub(super) fn load(data: &Path, split: Split, spec: &PreprocessSpec) -> anyhow::Result<Planes> {
-    planes(&scan(data)?, split, spec)
-}
-
-fn scan(data: &Path) -> anyhow::Result<Index> {
+/// The data set; what was skipped goes to the log.
+pub(super) fn scan(data: &Path) -> anyhow::Result<Index> {
     let index = Index::open(data)?;
     for (path, reason) in &index.skipped {
         log::warn!("skipped {path}: {reason}");
@@ -269,7 +249,8 @@ fn scan(data: &Path) -> anyhow::Result<Index> {
     Ok(index)
 }
 
-fn planes(index: &Index, split: Split, spec: &PreprocessSpec) -> anyhow::Result<Planes> {
+/// The planes of a split; what could not be read goes to the log.
+pub(super) fn planes(index: &Index, split: Split, spec: &PreprocessSpec) -> anyhow::Result<Planes> {
     let studies = index.split(split);
     if studies.is_empty() {
         let data = index.root.display();

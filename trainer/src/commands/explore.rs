@@ -14,7 +14,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_pcg::Pcg64;
 
 use crate::dataset::census::{Census, PerSplit, TypeCount};
-use crate::dataset::{Index, Study, read};
+use crate::dataset::{Index, Study, TRUTH_FILE, read};
 use crate::figure::Bars;
 use crate::page;
 use crate::run::files::{io_fault, write_atomic};
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         write_atomic(&args.out.join(&file), &sheet.png)?;
         sheets.push(sheet);
     }
-    let phantoms = args.data.join("truth.csv").is_file();
+    let phantoms = args.data.join(TRUTH_FILE).is_file();
     let lead = format!("{} studies in the MURA layout, counted and looked at.", studies(&census.total()));
     let title = format!("The data set {}", index.name);
     let html = page::page(&title, &lead, &body(&index, &census, &charts, &sheets, phantoms));

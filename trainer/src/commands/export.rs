@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use contract::bundle::{BundleManifest, Purpose};
 use contract::preprocess::PreprocessSpec;
-use tch::{Device, no_grad};
+use tch::Device;
 
-use super::evaluate::{bad_model, bundle_fault, load};
-use crate::dataset::{Index, Split};
+use super::evaluate::{bad_model, bundle_fault, planes, scan};
+use crate::dataset::{Index, Split, TRUTH_FILE};
 use crate::exit::Fault;
 use crate::export::calibrate::Targets;
 use crate::export::{self, ExportError, Label, Verified, bundle, calibrate, card};
@@ -78,8 +78,9 @@ fn share(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = device::parse(&args.device)?;
     let run = Run::open(&args.run)?;
-    let label = label(args, &run)?;
     bundle::check_target(&args.out).map_err(bundle_fault)?;
+    let index = scan(&args.data)?;
+    let label = label(args, &run, &index)?;
     let spec = match args.size {
         Some(px) if px < SIDE_MIN_PX => {
             return Err(Fault::BadData(format!("--size {px} is below the network's {SIDE_MIN_PX} px")).into());
@@ -87,13 +88,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(px) => PreprocessSpec { width_px: px, height_px: px, ..run.spec.clone() },
         None => run.spec.clone(),
     };
-    let planes = load(&args.data, Split::Valid, &spec)?;
+    let planes = planes(&index, Split::Valid, &spec)?;
     log::info!("scoring {} images of {} studies", planes.len(), planes.studies.len());
     let (_store, net) = run.load_best(device)?;
-    let forward = |x: &tch::Tensor| {
-        no_grad(|| Ok::<_, std::convert::Infallible>(net.forward_t(&x.to_device(device), false).logit))
-    };
-    let logits = eval::logits(&planes, forward).map_err(bad_model)?;
+    let logits = eval::network_logits(&net, device, &planes).map_err(bad_model)?;
 
     let (_store, net) = run.load_best(Device::Cpu)?;
     let targets = Targets {
@@ -124,8 +122,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn label(args: &Args, run: &Run) -> Result<Label, Fault> {
-    let phantoms = args.data.join("truth.csv").is_file();
+fn label(args: &Args, run: &Run, index: &Index) -> Result<Label, Fault> {
+    let phantoms = args.data.join(TRUTH_FILE).is_file();
     let intended_use = match (args.purpose, phantoms) {
         (Purpose::Demo, true) => "Shows that the software works on drawn phantoms; not for patients.",
         (Purpose::Demo, false) => "Shows that the software works; not for patients.",
@@ -146,20 +144,20 @@ fn label(args: &Args, run: &Run) -> Result<Label, Fault> {
         version: args.version,
         purpose: args.purpose,
         intended_use: intended_use.to_owned(),
-        dataset: dataset(&args.data, phantoms),
+        dataset: dataset(index, phantoms),
         train_images: run.data.train_images,
         study_types: run.data.study_types.clone(),
     })
 }
 
 /// The data set in words: phantoms carry their truth beside them, others go by their directory's name.
-fn dataset(data: &Path, phantoms: bool) -> String {
+fn dataset(index: &Index, phantoms: bool) -> String {
     if phantoms {
         return "phantoms (synthetic)".to_owned();
     }
-    match Index::open(data).map(|index| index.name) {
-        Ok(name) if !name.is_empty() => name,
-        _ => "a data set in the MURA layout".to_owned(),
+    match index.name.as_str() {
+        "" => "a data set in the MURA layout".to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -11,15 +11,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use tch::nn::VarStore;
-use tch::{Device, no_grad};
+use tch::Device;
 
+use super::evaluate::bad_model;
 use super::train::{best_tensors, load_splits, read_config, refuse_other_data, report, stop_on_signals};
 use crate::dataset::{Index, Planes, Split, Study};
 use crate::device;
 use crate::eval::{self, Judged};
 use crate::exit::Fault;
-use crate::model::{DenseNet, Tensors, load_weights};
+use crate::model::{DenseNet, Tensors, network};
 use crate::prune::{Importance, Plan, Pruned, Step, Table, bn_scale, check_share, choose, score, targets};
 use crate::run::{DataFacts, PRUNE_FILE, Run, STEPS_DIR};
 use crate::train::{Config, DistillConfig, Init, Session, Start, sample, train};
@@ -93,8 +93,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Run::refuse_occupied(&args.out)?;
         refuse_steps(&args.out)?;
     }
-    let (train_planes, valid) = load_splits(&args.data, &config)?;
-    let job = Job { args, source, config, train: train_planes, valid, device, stop: &stop };
+    let index = Index::open(&args.data)?;
+    let (train_planes, valid) = load_splits(&index, &config)?;
+    let job = Job { args, source, config, index, train: train_planes, valid, device, stop: &stop };
     job.run()
 }
 
@@ -104,6 +105,7 @@ struct Job<'a> {
     source: Run,
     /// Of the last step.
     config: Config,
+    index: Index,
     train: Planes,
     valid: Planes,
     device: Device,
@@ -205,9 +207,8 @@ impl Job<'_> {
         let run = Run::create(dir, config, widths, DataFacts::of(&self.train, &self.valid))?;
         run.write_json(PRUNE_FILE, &pruned)?;
 
-        let store = VarStore::new(self.device);
-        let net = DenseNet::new(&store.root(), &run.widths);
-        load_weights(&store, &tensors).map_err(|error| Fault::BadData(error.to_string()))?;
+        let (_store, net) =
+            network(&run.widths, &tensors, self.device).map_err(|error| Fault::BadData(error.to_string()))?;
         let Judged { auroc, kappa } = self.judge(&net)?;
         table.put(Step { auroc_cut: auroc, kappa_cut: kappa, ..self.line(number, &run) })?;
         Ok((run, tensors))
@@ -224,9 +225,9 @@ impl Job<'_> {
         let scores = match self.args.importance {
             Importance::BnScale => bn_scale(&net)?,
             Importance::Taylor => {
-                let index = Index::open(&self.args.data)?;
-                let studies = some_studies(index.split(Split::Train), source.config.seed);
-                let planes = index
+                let studies = some_studies(self.index.split(Split::Train), source.config.seed);
+                let planes = self
+                    .index
                     .planes(&studies, &source.spec)
                     .context("loading images to score the channels on")?;
                 log::info!("scoring the channels on {} images at {} px", planes.len(), source.spec.width_px);
@@ -238,12 +239,7 @@ impl Job<'_> {
 
     /// How a network does on the validation studies.
     fn judge(&self, net: &DenseNet) -> anyhow::Result<Judged> {
-        let forward = |x: &tch::Tensor| {
-            no_grad(|| {
-                Ok::<_, std::convert::Infallible>(net.forward_t(&x.to_device(self.device), false).logit)
-            })
-        };
-        let logits = eval::logits(&self.valid, forward).map_err(|error| Fault::BadData(error.to_string()))?;
+        let logits = eval::network_logits(net, self.device, &self.valid).map_err(bad_model)?;
         Ok(eval::judge(&self.valid, &logits))
     }
 

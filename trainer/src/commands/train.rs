@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     config.check().map_err(|reason| Fault::BadData(format!("the settings cannot be used: {reason}")))?;
     is_half(config.precision, device)?;
     let (widths, start, record) = args.first_weights(&config)?;
-    let (train_planes, valid) = load_splits(&args.data, &config)?;
+    let (train_planes, valid) = load_splits(&Index::open(&args.data)?, &config)?;
     let data = DataFacts::of(&train_planes, &valid);
     let run = Run::create(&args.run, config, widths, data)?;
     if let Some(record) = record {
@@ -150,7 +150,7 @@ impl Args {
 
 /// Resumes a run with the data it was started with.
 fn go_on(run: &Run, data: &Path, device: tch::Device, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
-    let (train_planes, valid) = load_splits(data, &run.config)?;
+    let (train_planes, valid) = load_splits(&Index::open(data)?, &run.config)?;
     refuse_other_data(run, &DataFacts::of(&train_planes, &valid), data)?;
     let session = Session { run, train: &train_planes, valid: &valid, device, stop };
     Ok(report(run, &train(&session, Start::Resume)?)?)
@@ -180,12 +180,11 @@ pub(super) fn best_tensors(run: &Run) -> anyhow::Result<Tensors> {
 }
 
 /// Both splits, preprocessed; each with both classes.
-pub(super) fn load_splits(data: &Path, config: &Config) -> anyhow::Result<(Planes, Planes)> {
-    let index = Index::open(data)?;
+pub(super) fn load_splits(index: &Index, config: &Config) -> anyhow::Result<(Planes, Planes)> {
     let load = |split: Split| -> anyhow::Result<Planes> {
         let planes = index
             .planes(index.split(split), &config.spec())
-            .with_context(|| format!("loading the {split} split of {}", data.display()))?;
+            .with_context(|| format!("loading the {split} split of {}", index.root.display()))?;
         for (path, reason) in &planes.unreadable {
             log::warn!("left out {path}: {reason}");
         }

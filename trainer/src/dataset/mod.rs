@@ -38,6 +38,9 @@ pub use samples::Samples;
 
 use crate::exit::Fault;
 
+/// What was drawn in each image of a data set of phantoms, in its root; other data sets have no such file.
+pub const TRUTH_FILE: &str = "truth.csv";
+
 /// One study: the views of one body part of one patient, and what the radiologist said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Study {

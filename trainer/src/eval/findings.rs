@@ -20,13 +20,11 @@ use serde::Serialize;
 
 use super::SEED;
 use super::score::StudyScore;
-use crate::dataset::Split;
+use crate::dataset::{Split, TRUTH_FILE};
 use crate::exit::Fault;
 use crate::metrics::{Panel, RESAMPLES, Scored};
 use crate::run::files::io_fault;
 
-/// The name of the phantoms' own list, in the data set's root.
-pub const TRUTH_FILE: &str = "truth.csv";
 const ACCEPTED: &str = "expected `path` and `finding`, or `path` and columns of 0 and 1 named fracture, hardware, \
                         degenerative or other";
 

@@ -15,10 +15,10 @@ use std::convert::Infallible;
 use contract::bundle::BundleManifest;
 use contract::preprocess::normalise;
 use contract::preprocess::{Plane, PreprocessSpec};
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 pub use decision::{Decision, DecisionSource};
-pub use findings::{Finding, FindingMeasures, Findings, PerFinding, TRUTH_FILE};
+pub use findings::{Finding, FindingMeasures, Findings, PerFinding};
 pub use html::page;
 pub use pictures::{Pictures, pictures};
 pub use report::{About, Answers, Measures, Report, Source};
@@ -26,6 +26,7 @@ pub use score::{StudyScore, ViewScore};
 
 use crate::dataset::{Planes, Split};
 use crate::metrics::{Case, Confusion, auroc};
+use crate::model::DenseNet;
 use crate::progress;
 
 /// Images that go through the network at a time.
@@ -80,6 +81,14 @@ pub fn logits<E>(
             Err(EvalError::NotFinite { path: score::view_path(planes, image), logit: logits[image] })
         }
     }
+}
+
+/// [`logits`] of a network that is on `device`.
+///
+/// # Errors
+/// As [`logits`].
+pub fn network_logits(net: &DenseNet, device: Device, planes: &Planes) -> Result<Vec<f64>, EvalError> {
+    logits(planes, |x| no_grad(|| Ok(net.forward_t(&x.to_device(device), false).logit)))
 }
 
 /// Normalised planes, f32 `[B, 3, H, W]`.

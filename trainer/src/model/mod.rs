@@ -13,5 +13,5 @@ pub use densenet::{
     BATCH_NORM_EPS, BatchNorm, Conv, DenseLayer, DenseNet, Forward, Transition, activation_map,
 };
 pub use pretrained::{Pretrained, Record, WHERE_FROM, load_pretrained};
-pub use weights::{Tensors, WeightsError, load_weights, read_tensors, tensors_to_bytes};
+pub use weights::{Tensors, WeightsError, load_weights, network, read_tensors, tensors_to_bytes};
 pub use widths::{LayerWidths, Part, SIDE_MIN_PX, Stage, Widths, WidthsError};

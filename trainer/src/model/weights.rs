@@ -6,6 +6,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
+use super::{DenseNet, Widths};
+
 /// Tensors by name.
 pub type Tensors = HashMap<String, Tensor>;
 
@@ -117,10 +119,24 @@ pub fn load_weights(store: &VarStore, tensors: &Tensors) -> Result<(), WeightsEr
     })
 }
 
+/// A network of `widths` with these weights, all of which must fit, and the store of its variables, on `device`.
+///
+/// # Errors
+/// As [`load_weights`].
+pub fn network(
+    widths: &Widths,
+    tensors: &Tensors,
+    device: Device,
+) -> Result<(VarStore, DenseNet), WeightsError> {
+    let store = VarStore::new(device);
+    let net = DenseNet::new(&store.root(), widths);
+    load_weights(&store, tensors)?;
+    Ok((store, net))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DenseNet, Widths};
 
     #[test]
     fn weights_come_back_bit_for_bit_and_misfits_are_refused() {

@@ -36,6 +36,8 @@ use std::thread;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
+use crate::dataset::TRUTH_FILE;
+
 pub use draw::{View, draw_study};
 pub use finding::FindingKind;
 pub use plan::{Planned, plan};
@@ -121,7 +123,7 @@ pub fn synth(out: &Path, options: &Options, progress: impl Fn(usize) + Sync) -> 
             .into_iter()
             .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
-    let truth = out.join("truth.csv");
+    let truth = out.join(TRUTH_FILE);
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     let text: String = std::iter::once(TRUTH_HEADER.to_owned()).chain(rows.into_iter().flatten()).collect();
     fs::write(&truth, text).map_err(io_error("writing", &truth))?;

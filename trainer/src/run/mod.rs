@@ -31,7 +31,7 @@ use tch::nn::VarStore;
 
 use crate::dataset::Planes;
 use crate::exit::Fault;
-use crate::model::{DenseNet, Widths, load_weights, read_tensors};
+use crate::model::{DenseNet, WeightsError, Widths, network, read_tensors};
 use crate::train::Config;
 use files::{io_fault, read, write_atomic};
 pub use record::{History, PruneRecord};
@@ -247,12 +247,17 @@ impl Run {
                 "{dir} has no finished epoch yet: train it further with `train --run {dir} --resume`"
             )));
         }
-        let broken = |error: &dyn std::fmt::Display| Fault::BadData(format!("{}: {error}", path.display()));
-        let (tensors, _) = read_tensors(&read(&path)?).map_err(|error| broken(&error))?;
-        let store = VarStore::new(device);
-        let net = DenseNet::new(&store.root(), &self.widths);
-        load_weights(&store, &tensors).map_err(|error| broken(&error))?;
-        Ok((store, net))
+        self.load(&path, device)
+    }
+
+    /// The network with the weights in a file, on `device`.
+    ///
+    /// # Errors
+    /// [`Fault::BadData`] when the file is damaged or of another architecture, [`Fault::Io`] when it cannot be read.
+    pub fn load(&self, path: &Path, device: Device) -> Result<(VarStore, DenseNet), Fault> {
+        let broken = |error: WeightsError| Fault::BadData(format!("{}: {error}", path.display()));
+        let (tensors, _) = read_tensors(&read(path)?).map_err(broken)?;
+        network(&self.widths, &tensors, device).map_err(broken)
     }
 
     /// Writes a value as JSON into the run's directory.

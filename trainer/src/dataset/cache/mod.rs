@@ -40,7 +40,6 @@ const FORMAT: u32 = 1;
 const HEADER_FILE: &str = "cache.json";
 const INDEX_FILE: &str = "index.json";
 const PLANES_FILE: &str = "planes.u8";
-const TRUTH_FILE: &str = "truth.csv";
 
 /// `cache.json`.
 #[derive(Debug, Serialize, Deserialize)]

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::{Cache, Index, Split, Study};
 use super::{
     Contents, FORMAT, HEADER_FILE, Header, INDEX_FILE, Outcome, PLANES_FILE, PackedImage, PackedStudy,
-    TRUTH_FILE, aspect, fingerprint, probe, read, same_planes, sha256, size,
+    aspect, fingerprint, probe, read, same_planes, sha256, size,
 };
+use crate::dataset::TRUTH_FILE;
 use crate::dataset::{Error, Result, read as decode};
 use crate::run::files::write_atomic;
 
