@@ -106,7 +106,8 @@ impl Store {
             .prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM studies
                  WHERE (?1 IS NULL OR instr(lower(number || ' ' || coalesce(local_reference, '') || ' ' ||
-                                                  coalesce(study_type, '') || ' ' || origin), lower(?1)) > 0)
+                                                  coalesce(study_type, '') || ' ' ||
+                                                  iif(origin LIKE 'by-hand/%', '', origin)), lower(?1)) > 0)
                        AND (?2 IS NULL OR open = ?2) AND (?3 IS NULL OR id < ?3)
                  ORDER BY id DESC LIMIT ?4"
             ))

@@ -579,5 +579,25 @@ fn a_newer_file_is_refused_and_an_old_clock_does_not_turn_back() {
     store.connection().pragma_update(None, "user_version", 99).unwrap();
     drop(store);
     let error = Store::open(dir.path(), LimitsConfig::default()).unwrap_err();
-    assert!(error.to_string().contains("newer version (format 99, this one knows 1)"), "{error}");
+    let known = format!("newer version (format 99, this one knows {})", schema::VERSION);
+    assert!(error.to_string().contains(&known), "{error}");
+}
+
+#[test]
+fn an_older_file_becomes_a_current_one_with_all_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let connection = Connection::open(dir.path().join(DATABASE_FILE)).unwrap();
+    connection.execute_batch(schema::STEPS[0]).unwrap();
+    connection
+        .execute(
+            "INSERT INTO studies (origin, reference, study_key, key_id, number, single, open, opened_at_ms, last_image_at_ms)
+             VALUES ('XR_HAND/a', 'XR_HAND/a', 'k', 'i', 'HAN-0001', 0, 1, 5, 5)",
+            [],
+        )
+        .unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let store = open(&dir);
+    let study = store.study("HAN-0001").unwrap().unwrap();
+    assert!(study.open && !study.by_hand && study.origin == "XR_HAND/a", "{study:?}");
 }

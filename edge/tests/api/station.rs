@@ -31,7 +31,8 @@ fn sorted(dir: &Path) -> Vec<PathBuf> {
 /// `edge run` inside the test, with a spool and without a broker.
 pub(crate) struct Station {
     app: Option<App>,
-    dir: tempfile::TempDir,
+    /// Always there until it is dropped or started again.
+    dir: Option<tempfile::TempDir>,
 }
 
 pub(crate) struct Answer {
@@ -65,11 +66,11 @@ impl Station {
         );
         let config = Config::parse(&text, Path::new("t.toml")).unwrap();
         let app = App::start(&config).unwrap();
-        Self { app: Some(app), dir }
+        Self { app: Some(app), dir: Some(dir) }
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        self.dir.as_ref().unwrap().path()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -79,7 +80,7 @@ impl Station {
     /// Stops it and starts it again on the same folders.
     pub(crate) fn restart(mut self) -> Self {
         assert!(self.app.take().unwrap().stop(Duration::from_secs(20)));
-        Self::at(self.dir, "")
+        Self::at(self.dir.take().unwrap(), "")
     }
 
     /// A request over TCP with headers of the caller's choice.
@@ -95,7 +96,7 @@ impl Station {
 
     /// A request over the unix socket, as the command line makes it.
     pub(crate) fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
-        let mut stream = UnixStream::connect(self.dir.path().join("state/api.sock")).unwrap();
+        let mut stream = UnixStream::connect(self.dir().join("state/api.sock")).unwrap();
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
