@@ -215,8 +215,8 @@ mod tests {
         drop(Store::open(dir.path(), LimitsConfig::default()).unwrap());
         let path = state_paths(dir.path()).database;
         let mut bytes = fs::read(&path).unwrap();
-        let page = bytes.len() / 2;
-        bytes[page..page + 2000].fill(0x5a);
+        // The second page, from its header on.
+        bytes[4096..4196].fill(0x5a);
         fs::write(&path, bytes).unwrap();
         let seen = store(dir.path());
         assert_eq!(seen.verdict, Verdict::Fail, "{seen:?}");

@@ -14,6 +14,8 @@ use super::{MqttConfig, SetupError};
 use crate::clock::WallClock;
 
 const PACKET_MAX_BYTES: u32 = 1 << 20;
+/// How long connecting and subscribing may take.
+const SUBSCRIBE_MAX: Duration = Duration::from_secs(20);
 /// In place of a station's name: all of them.
 pub const ALL_STATIONS: &str = "+";
 
@@ -106,16 +108,19 @@ impl Watch {
         let topic = Topics::new(station).result();
         let refused = |reason: String| WatchError::Subscribe { topic: topic.clone(), reason };
         client.subscribe(&topic, QoS::AtLeastOnce).map_err(|error| refused(error.to_string()))?;
-        for event in connection.iter() {
-            if let Event::Incoming(Incoming::SubAck(answer)) = event.map_err(lost)? {
-                return match answer.return_codes.first() {
-                    Some(SubscribeReasonCode::Success(_)) => Ok(Self { connection, _client: client }),
-                    Some(code) => Err(refused(format!("{code:?}"))),
-                    None => Err(refused("no reason given".to_owned())),
-                };
-            }
+        let deadline = Instant::now() + SUBSCRIBE_MAX;
+        loop {
+            let answer = match event(&mut connection, deadline)? {
+                Some(Event::Incoming(Incoming::SubAck(answer))) => answer,
+                Some(_) => continue,
+                None => return Err(WatchError::Connection("it did not answer in time".to_owned())),
+            };
+            return match answer.return_codes.first() {
+                Some(SubscribeReasonCode::Success(_)) => Ok(Self { connection, _client: client }),
+                Some(code) => Err(refused(format!("{code:?}"))),
+                None => Err(refused("no reason given".to_owned())),
+            };
         }
-        Err(WatchError::Connection("the connection has ended".to_owned()))
     }
 
     /// Waits for the next result; `None` when none came within `timeout`.
@@ -124,18 +129,23 @@ impl Watch {
     /// When the connection fails or a message is not a result; after the latter the next one can be waited for.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Received>, WatchError> {
         let deadline = Instant::now() + timeout;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let event = match self.connection.recv_timeout(left) {
-                Ok(event) => event.map_err(lost)?,
-                Err(RecvTimeoutError::Timeout) => return Ok(None),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(WatchError::Connection("the connection has ended".to_owned()));
-                }
-            };
+        while let Some(event) = event(&mut self.connection, deadline)? {
             if let Event::Incoming(Packet::Publish(publish)) = event {
                 return received(&publish).map(Some);
             }
+        }
+        Ok(None)
+    }
+}
+
+/// The next event of a connection; `None` when none came before the deadline.
+fn event(connection: &mut Connection, deadline: Instant) -> Result<Option<Event>, WatchError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match connection.recv_timeout(left) {
+        Ok(event) => event.map(Some).map_err(lost),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(WatchError::Connection("the connection has ended".to_owned()))
         }
     }
 }

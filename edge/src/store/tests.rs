@@ -454,7 +454,7 @@ fn results_carried_by_hand_leave_as_if_acknowledged() {
     assert_eq!((store.depth().unwrap(), store.dead_count().unwrap()), (1, 0));
     assert_eq!(store.latest().unwrap().unwrap().seq, 2, "it is the newest that the centre has");
     let sent: Vec<bool> = store
-        .recent_studies(3)
+        .studies(&StudyFilter { limit: 3, ..StudyFilter::default() })
         .unwrap()
         .iter()
         .rev()
