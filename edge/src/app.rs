@@ -1,12 +1,14 @@
 //! The service as a whole: the only file that knows every stage. Build, run, drain with a deadline.
 //!
 //! ```text
-//! spool thread ──accept──▶ store ◀──score── worker threads (one per core)
-//! desk (frame grabber) ───▶  ▲  ◀──close── keeper thread ──▶ systemd
-//!                            └──── drain outbox, show ──── publish thread (MQTT, page, local API)
+//! a thread per source ──accept──▶ store ◀──score── worker threads (one per core)
+//! desk (frame grabber) ──────────▶  ▲  ◀──close── keeper thread ──▶ systemd
+//!                                   └──── drain outbox, show ──── publish thread (MQTT, page, local API)
 //! ```
 
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::capture::dicom::Dicom;
+use crate::capture::replay::Replay;
 use crate::capture::spool::Spool;
 use crate::capture::v4l2::{CaptureError, V4l2Source};
 use crate::capture::{Camera, Source};
@@ -60,11 +64,19 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The page's address.
     #[error(
-        "the technician's page cannot listen on {address}: {source}; free that address or change web.listen"
+        "the technician's page cannot be served on {address}: {source}; free that address or change [web]"
     )]
     Page {
-        /// What `web.listen` says.
+        /// What the section says.
         address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The DICOM receiver's address.
+    #[error("DICOM cannot be received on {address}: {source}; free that address or change dicom.listen")]
+    Dicom {
+        /// What `dicom.listen` says.
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -85,7 +97,7 @@ impl StartError {
         match self {
             Self::Bundle(_) | Self::Model(_) | Self::Demo(_) => Exit::Bundle,
             Self::Store(_) => Exit::Io,
-            Self::Page { .. } => Exit::Unavailable,
+            Self::Page { .. } | Self::Dicom { .. } => Exit::Unavailable,
             Self::Grabber(_) => Exit::Config,
             Self::Publish(_) | Self::Thread(_) => Exit::Internal,
         }
@@ -113,6 +125,9 @@ pub fn run(config: &Config) -> Exit {
     };
     health::notify(&[NotifyState::Ready]);
     log::info!("ready; the technician's page is http://{}", app.page_address());
+    if let Some(address) = app.lan_address() {
+        log::info!("in the network it is at {address}, for whoever has scanned the code of `edge web link`");
+    }
     // Blocks until one comes.
     let _ = signals.forever().next();
     health::notify(&[NotifyState::Stopping]);
@@ -125,7 +140,8 @@ pub fn run(config: &Config) -> Exit {
 
 /// The running service.
 pub struct App {
-    page: std::net::SocketAddr,
+    page: SocketAddr,
+    lan: Option<SocketAddr>,
     stop: Stop,
     wakes: Wakes,
     publish: publish::Handle,
@@ -156,6 +172,7 @@ impl App {
         let intake = intake(config, &store, &health, &wakes);
         let camera = camera(config, &model)?;
         let desk = Desk::new(intake.clone(), camera, wakes.keeper.clone(), wakes.workers.clone());
+        let sources = sources(config, &intake, &health)?;
 
         let broker = Broker::default();
         let station = Arc::new(Station {
@@ -166,7 +183,7 @@ impl App {
             started: Instant::now(),
         });
         let page = bind_page(config, &station, &broker, desk)?;
-        let address = page.address();
+        let (address, lan) = (page.address(), page.lan_address());
         let publish = publish::spawn(Setup {
             config: config.mqtt.clone(),
             station: config.station.clone(),
@@ -191,25 +208,26 @@ impl App {
             let (scoring, wake) = (scoring.clone(), wakes.workers.clone());
             threads.spawn(format!("worker-{index}"), move |name, stop| scoring.run(name, &wake, stop))?;
         }
-        let report = match &config.spool {
-            Some(spool) => {
-                let spool = Spool::new(spool.clone(), intake, Arc::clone(&health));
-                let (report, keeper) = (LastReport::default(), wakes.keeper.clone());
-                let last = report.clone();
-                threads.spawn("spool".to_owned(), move |_, stop| watch(spool, &last, &keeper, stop))?;
-                Some(report)
-            }
-            None => None,
-        };
-        let mut keeper = Keeper::new(&config.study, store, model, health, report);
+        let mut reports = BTreeMap::new();
+        for source in sources {
+            let (last, keeper) = (LastReport::default(), wakes.keeper.clone());
+            reports.insert(source.name(), last.clone());
+            threads.spawn(source.name().to_owned(), move |_, stop| watch(source, &last, &keeper, stop))?;
+        }
+        let mut keeper = Keeper::new(&config.study, store, model, health, reports);
         let (wake, waker) = (wakes.keeper.clone(), publish.waker());
         threads.spawn("keeper".to_owned(), move |_, stop| keeper.run(&wake, stop, &|| waker.wake()))?;
-        Ok(Self { page: address, stop, wakes, publish, ended })
+        Ok(Self { page: address, lan, stop, wakes, publish, ended })
     }
 
     /// Where the technician's page is.
-    pub fn page_address(&self) -> std::net::SocketAddr {
+    pub fn page_address(&self) -> SocketAddr {
         self.page
+    }
+
+    /// Where it is for the network, if it is.
+    pub fn lan_address(&self) -> Option<SocketAddr> {
+        self.lan
     }
 
     /// Lets every stage finish what it is doing, tells the broker, and says whether all that came to an end
@@ -299,22 +317,45 @@ fn bind_page(
     };
     let facts = Arc::clone(station) as Arc<dyn publish::Facts>;
     let sources = Sources::new(facts, broker.clone(), station.store.clone(), desk, about);
-    Server::bind(&config.web, &config.state_dir, sources)
-        .map_err(|source| StartError::Page { address: config.web.listen.to_string(), source })
+    Server::bind(&config.web, &config.state_dir, sources).map_err(|source| {
+        let lan = config.web.lan.as_ref().map(|lan| format!(" or {}", lan.listen)).unwrap_or_default();
+        StartError::Page { address: format!("{}{lan}", config.web.listen), source }
+    })
 }
 
-/// The spool's thread.
-fn watch(mut spool: Spool, last: &LastReport, keeper: &Wake, stop: &Stop) {
+/// The sources to which images come by themselves.
+fn sources(
+    config: &Config,
+    intake: &Intake,
+    health: &Arc<Health>,
+) -> Result<Vec<Box<dyn Source>>, StartError> {
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if let Some(spool) = &config.spool {
+        sources.push(Box::new(Spool::new(spool.clone(), intake.clone(), Arc::clone(health))));
+    }
+    if let Some(dicom) = &config.dicom {
+        let bound = Dicom::bind(dicom.clone(), config.image.limits(), intake.clone(), Arc::clone(health));
+        let bound = bound.map_err(|source| StartError::Dicom { address: dicom.listen, source })?;
+        sources.push(Box::new(bound));
+    }
+    if let Some(replay) = &config.replay {
+        sources.push(Box::new(Replay::new(replay.clone(), intake.clone(), Arc::clone(health))));
+    }
+    Ok(sources)
+}
+
+/// A source's thread.
+fn watch(mut source: Box<dyn Source>, last: &LastReport, keeper: &Wake, stop: &Stop) {
     /// A stop is noticed within this time.
     const PATIENCE_MAX: Duration = Duration::from_secs(1);
     while !stop.is_stopped() {
-        let report = spool.poll(boot_time());
+        let report = source.poll(boot_time());
         let until = boot_time() + report.next;
         last.set(report);
         keeper.wake();
         let patience = until.saturating_sub(boot_time()).min(PATIENCE_MAX);
         if !patience.is_zero() {
-            spool.wait(patience);
+            source.wait(patience);
         }
     }
 }

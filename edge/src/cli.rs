@@ -5,7 +5,9 @@ use log::LevelFilter;
 
 #[cfg(feature = "demo")]
 use crate::commands::demo;
-use crate::commands::{completions, config_check, doctor, infer, outbox, run, study, support_bundle, watch};
+use crate::commands::{
+    completions, config_check, doctor, infer, outbox, run, study, support_bundle, watch, web,
+};
 use crate::exit::Exit;
 use crate::logging;
 
@@ -51,6 +53,8 @@ enum Command {
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    #[command(subcommand)]
+    Web(web::Command),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -78,6 +82,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(&args),
             Command::SupportBundle(args) => support_bundle::run(&args),
             Command::Config(ConfigCommand::Check(args)) => config_check::run(&args),
+            Command::Web(command) => web::run(&command),
             Command::Completions(args) => completions::run_completions(&args),
             Command::Man(args) => completions::run_man(&args),
         }

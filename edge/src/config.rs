@@ -12,6 +12,8 @@ use contract::radiograph::Limits;
 use contract::result::check_station_name;
 use serde::Deserialize;
 
+use crate::capture::dicom::DicomConfig;
+use crate::capture::replay::ReplayConfig;
 use crate::capture::spool::SpoolConfig;
 use crate::capture::v4l2::V4l2Config;
 use crate::publish::MqttConfig;
@@ -43,6 +45,10 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
     /// `[v4l2]`, where there is one.
     pub v4l2: Option<V4l2Config>,
+    /// `[dicom]`, where there is one.
+    pub dicom: Option<DicomConfig>,
+    /// `[replay]`, where there is one.
+    pub replay: Option<ReplayConfig>,
     /// `[mqtt]`
     pub mqtt: MqttConfig,
     /// `[web]`
@@ -136,6 +142,8 @@ struct RawConfig {
     image: ImageConfig,
     spool: Option<SpoolConfig>,
     v4l2: Option<V4l2Config>,
+    dicom: Option<DicomConfig>,
+    replay: Option<ReplayConfig>,
     #[serde(default)]
     mqtt: MqttConfig,
     #[serde(default)]
@@ -191,8 +199,16 @@ impl Config {
         if let Some(v4l2) = &raw.v4l2 {
             v4l2.check()?;
         }
-        if raw.spool.is_none() && raw.v4l2.is_none() {
-            return Err("there is no source of images; add a [spool] or a [v4l2] section".to_owned());
+        if let Some(dicom) = &raw.dicom {
+            dicom.check()?;
+        }
+        if let Some(replay) = &raw.replay {
+            replay.check()?;
+        }
+        if raw.spool.is_none() && raw.v4l2.is_none() && raw.dicom.is_none() && raw.replay.is_none() {
+            return Err(
+                "there is no source of images; add a [spool], [dicom], [v4l2] or [replay] section".to_owned()
+            );
         }
         let workers = match raw.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -208,6 +224,8 @@ impl Config {
             image: raw.image,
             spool: raw.spool,
             v4l2: raw.v4l2,
+            dicom: raw.dicom,
+            replay: raw.replay,
             mqtt: raw.mqtt,
             web: raw.web,
             limits: raw.limits,
@@ -285,10 +303,32 @@ mod tests {
         assert!(error.ends_with("image.file_max_mib is 0; expected 1 to 1024"), "{error}");
         let error = parse("station = \"a\"\nstate_dir = \"/x\"\n").unwrap_err();
         assert!(
-            error.ends_with("there is no source of images; add a [spool] or a [v4l2] section"),
+            error.ends_with(
+                "there is no source of images; add a [spool], [dicom], [v4l2] or [replay] section"
+            ),
             "{error}"
         );
         let error = parse(&MINIMAL.replace("/srv/spool", "/var/lib/ulna/spool")).unwrap_err();
         assert!(error.contains("spool.dir and state_dir lie within each other"), "{error}");
+    }
+
+    #[test]
+    fn a_receiver_needs_to_know_who_may_send() {
+        const STATION: &str = "station = \"a\"\nstate_dir = \"/x\"\n[dicom]\n";
+        let dicom = parse(&format!("{STATION}calling_ae_titles = [\"DIGITISER\"]\n")).unwrap().dicom.unwrap();
+        assert_eq!(dicom.listen.to_string(), "127.0.0.1:11112");
+        assert_eq!((dicom.ae_title.as_str(), dicom.storage_classes.len()), ("ULNA", 3));
+        let error = parse(STATION).unwrap_err();
+        assert!(error.contains("missing field `calling_ae_titles`"), "{error}");
+        for (line, problem) in [
+            ("calling_ae_titles = []", "dicom.calling_ae_titles is empty"),
+            ("calling_ae_titles = [\"A NAME MUCH TOO LONG\"]", "is not an AE title"),
+            ("calling_ae_titles = [\"A\"]\nstorage_classes = []", "dicom.storage_classes is empty"),
+            ("calling_ae_titles = [\"A\"]\nstorage_classes = [\"sr\"]", "unknown variant `sr`"),
+            ("calling_ae_titles = [\"A\"]\npdu_max_bytes = 100", "dicom.pdu_max_bytes is 100; expected 4096"),
+        ] {
+            let error = parse(&format!("{STATION}{line}\n")).unwrap_err();
+            assert!(error.contains(problem), "{error}");
+        }
     }
 }

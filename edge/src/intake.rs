@@ -1,10 +1,10 @@
 //! Acceptance: the one door through which an image enters the station, whatever its source.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::radiograph::RejectReason;
 use contract::result::Rejection;
@@ -12,7 +12,8 @@ use contract::result::Rejection;
 use crate::config::Config;
 use crate::health::{Health, Trouble};
 use crate::store::{
-    Accepted, DeskError, Grouping, NewImage, Origin, Refused, SourceFacts, StageError, Store, StoreError,
+    Accepted, DeskError, Grouping, InstanceError, InstanceName, NewImage, Origin, Refused, SourceFacts,
+    StageError, Staged, Store, StoreError,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -25,6 +26,8 @@ pub struct Intake {
     grouping: Grouping,
     file_max_bytes: u64,
     disk_free_min_bytes: u64,
+    /// Instances are accepted one after another.
+    accepting: Arc<Mutex<()>>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -42,6 +45,9 @@ pub enum AcceptError {
         /// The limit in MiB.
         min_mib: u64,
     },
+    /// Another image has its name.
+    #[error(transparent)]
+    OtherContent(InstanceError),
     /// Somebody still writes it.
     #[error("the image is still being written")]
     Changing,
@@ -78,7 +84,20 @@ impl From<StageError> for AcceptError {
         match error {
             StageError::Read(error) => Self::Unreadable(error),
             StageError::Changed => Self::Changing,
+            StageError::TooLarge { size_max_bytes } => Self::TooLarge(format!(
+                "the image has more than the {} MiB allowed by image.file_max_mib; send the radiograph alone",
+                size_max_bytes >> 20
+            )),
             StageError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<InstanceError> for AcceptError {
+    fn from(error: InstanceError) -> Self {
+        match error {
+            InstanceError::OtherContent { .. } => Self::OtherContent(error),
+            InstanceError::Store(error) => Self::Store(error),
         }
     }
 }
@@ -97,7 +116,7 @@ impl Intake {
         };
         let file_max_bytes = config.image.file_max_mib << 20;
         let disk_free_min_bytes = config.limits.disk_free_min_mib << 20;
-        Self { store, health, grouping, file_max_bytes, disk_free_min_bytes, wake }
+        Self { store, health, grouping, file_max_bytes, disk_free_min_bytes, accepting: Arc::default(), wake }
     }
 
     /// Where accepted images lie.
@@ -118,19 +137,9 @@ impl Intake {
     pub fn accept_file(&self, origin: &Origin, path: &Path, name: &str) -> Result<Accepted, AcceptError> {
         crate::transition("accept.begin");
         self.check_space()?;
-        let mut file = File::open(path).map_err(AcceptError::Unreadable)?;
-        let metadata = file.metadata().map_err(AcceptError::Unreadable)?;
-        let facts = SourceFacts {
-            path: name.to_owned(),
-            size_bytes: metadata.len(),
-            modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-        };
-        let image = NewImage {
-            origin,
-            source_name: name.rsplit('/').next().unwrap_or(name),
-            extension: &extension(path),
-            grouping: self.grouping,
-        };
+        let (mut file, facts) = open(path, name)?;
+        let extension = extension(path);
+        let image = self.image(origin, last_part(name), &extension);
         let accepted = if facts.size_bytes > self.file_max_bytes {
             let rejection = too_large(facts.size_bytes, self.file_max_bytes);
             let accepted = self.store.accept_too_large(&facts, path, &image, rejection)?;
@@ -144,6 +153,51 @@ impl Intake {
             accepted
         };
         crate::transition("accept.spool_removed");
+        Ok(accepted)
+    }
+
+    /// Accepts a copy of a file; the file stays as it is. `name` is its path relative to the source and part of what
+    /// it is recognised by when it comes again.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]. Nothing was then kept.
+    pub fn accept_copy(&self, origin: &Origin, path: &Path, name: &str) -> Result<Accepted, AcceptError> {
+        crate::transition("accept.begin");
+        self.check_space()?;
+        let (mut file, facts) = open(path, name)?;
+        if facts.size_bytes > self.file_max_bytes {
+            return Err(AcceptError::TooLarge(too_large(facts.size_bytes, self.file_max_bytes).detail));
+        }
+        let extension = extension(path);
+        let staged = self.store.stage(&facts, &mut file)?;
+        let accepted = self.store.accept(staged, &self.image(origin, last_part(name), &extension))?;
+        self.accepted(&accepted);
+        Ok(accepted)
+    }
+
+    /// Copies a DICOM file that is being received to the disk; it is not accepted yet.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]. Nothing was then kept.
+    pub fn receive(&self, name: InstanceName<'_>, source: &mut dyn Read) -> Result<Staged, AcceptError> {
+        crate::transition("accept.begin");
+        self.check_space()?;
+        Ok(self.store.stage_instance(name, self.file_max_bytes, source)?)
+    }
+
+    /// Accepts a received DICOM file; `sender` is shown on the local page.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]. Nothing was then kept.
+    pub fn accept_received(
+        &self,
+        staged: Staged,
+        origin: &Origin,
+        sender: &str,
+    ) -> Result<Accepted, AcceptError> {
+        let _one = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        let accepted = self.store.accept_instance(staged, &self.image(origin, sender, "dcm"))?;
+        self.accepted(&accepted);
         Ok(accepted)
     }
 
@@ -174,12 +228,14 @@ impl Intake {
         Ok(accepted)
     }
 
+    fn image<'a>(&self, origin: &'a Origin, source_name: &'a str, extension: &'a str) -> NewImage<'a> {
+        NewImage { origin, source_name, extension, grouping: self.grouping }
+    }
+
     fn accepted(&self, accepted: &Accepted) {
         let Accepted { image_id, study_number, again } = accepted;
         if *again {
-            log::info!(
-                "image {image_id} of study {study_number} had been accepted before; its source is removed"
-            );
+            log::info!("image {image_id} of study {study_number} had been accepted before");
         } else {
             log::info!("image {image_id} accepted for study {study_number}");
         }
@@ -200,6 +256,22 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// Opens a file and says what is known of it.
+fn open(path: &Path, name: &str) -> Result<(File, SourceFacts), AcceptError> {
+    let file = File::open(path).map_err(AcceptError::Unreadable)?;
+    let metadata = file.metadata().map_err(AcceptError::Unreadable)?;
+    let facts = SourceFacts {
+        path: name.to_owned(),
+        size_bytes: metadata.len(),
+        modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+    };
+    Ok((file, facts))
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn too_large(size_bytes: u64, max_bytes: u64) -> Rejection {

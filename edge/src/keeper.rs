@@ -1,22 +1,23 @@
 //! The keeper: closes studies, keeps limits, and tells systemd that all stages get on.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::capture::Report;
+use crate::capture::{Report, source_of};
 use crate::clock::boot_time;
 use crate::health::{self, Health, Trouble};
 use crate::inference::{Model, compose};
 use crate::store::{Closed, Store, StoreError, StudyId};
-use crate::study::{Action, Event, Facts, Studies, StudyConfig};
+use crate::study::{Action, Event, Facts, SourceName, Studies, StudyConfig};
 use crate::wake::{Stop, Wake};
 
 const PATIENCE: Duration = Duration::from_millis(500);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The newest report of the source that is scanned; none before its first scan.
+/// The newest report of a source that is scanned; none before its first scan.
 #[derive(Clone, Debug, Default)]
 pub struct LastReport(Arc<Mutex<Option<Report>>>);
 
@@ -37,8 +38,7 @@ pub struct Keeper {
     model: Model,
     health: Arc<Health>,
     studies: Studies<StudyId>,
-    /// `None` where no source is scanned: nothing is then ever held.
-    report: Option<LastReport>,
+    reports: BTreeMap<SourceName, LastReport>,
     next_upkeep: Duration,
     next_watchdog: Duration,
     watchdog_interval: Option<Duration>,
@@ -46,20 +46,21 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// `report` is where the scanned source's reports come, if there is one.
+    /// `reports` is where the reports of the sources that are scanned come, by the source's name. Studies of others
+    /// are never held.
     pub fn new(
         config: &StudyConfig,
         store: Store,
         model: Model,
         health: Arc<Health>,
-        report: Option<LastReport>,
+        reports: BTreeMap<SourceName, LastReport>,
     ) -> Self {
         Self {
             store,
             model,
             health,
             studies: Studies::new(config),
-            report,
+            reports,
             next_upkeep: Duration::ZERO,
             next_watchdog: Duration::ZERO,
             watchdog_interval: health::watchdog_interval(),
@@ -77,6 +78,10 @@ impl Keeper {
                     if !studies.is_empty() {
                         closed();
                     }
+                    if failing {
+                        log::info!("studies can be closed again");
+                        self.health.set(Trouble::StoreFailing, false);
+                    }
                     failing = false;
                 }
                 Err(error) => {
@@ -93,25 +98,21 @@ impl Keeper {
         }
     }
 
-    /// Looks at the store and the last report once and closes what is complete.
+    /// Looks at the store and the last reports once and closes what is complete.
     ///
     /// # Errors
     /// When the store fails; what was not closed is closed at a later step.
     pub fn step(&mut self, now: Duration) -> Result<Vec<Closed>, StoreError> {
-        // The report first: an image accepted after it makes its study younger than the report.
-        let report = match &self.report {
-            Some(report) => report.get(),
-            None => Some(Report { began: now, ..Report::default() }),
-        };
+        // The reports first: an image accepted after one makes its study younger than that report.
+        let reports: Vec<(SourceName, Report)> =
+            self.reports.iter().filter_map(|(source, last)| Some((*source, last.get()?))).collect();
         let open = self.store.open_studies()?;
-        let held = |report: &Report| {
-            open.iter().filter(|study| report.holds(&study.origin)).map(|study| study.id).collect()
-        };
-        let scanned = report.map(|report| Event::Scanned { began: report.began, held: held(&report) });
+        let source = |origin: &str| source_of(origin).filter(|source| self.reports.contains_key(source));
         let facts = open
             .iter()
             .map(|study| Facts {
                 id: study.id,
+                source: source(&study.origin),
                 single: study.single,
                 views: study.views,
                 waiting: study.waiting,
@@ -120,7 +121,9 @@ impl Keeper {
             })
             .collect();
         let mut actions = self.studies.on(Event::Open(facts), now);
-        if let Some(scanned) = scanned {
+        for (source, report) in reports {
+            let held = open.iter().filter(|study| report.holds(&study.origin)).map(|study| study.id);
+            let scanned = Event::Scanned { source, began: report.began, held: held.collect() };
             actions = self.studies.on(scanned, now);
         }
         let mut closed = Vec::new();

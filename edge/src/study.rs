@@ -1,11 +1,12 @@
 //! When a study is closed: a pure state machine. It reads no clock and touches nothing; time, what the store
-//! holds and what the source still holds come in as events.
+//! holds and what the sources still hold come in as events.
 //!
 //! A study is closed when every image of it is scored and one of these holds: one image is the whole study; it has as
-//! many views as a study may have; or it was left alone for `idle_close_s` and a scan of the source that began
-//! after that time found no file of it. So no study closes before the source was scanned, and a station that
-//! comes back after a crash first takes what still lies there. A study that the technician opened is closed when told
-//! so, or when it was forgotten for `by_hand_idle_close_min`.
+//! many views as a study may have; or it was left alone for `idle_close_s` and a scan of *its own* source that began
+//! after that time found no image of it. So no study closes before its source was scanned, and a station that
+//! comes back after a crash first takes what still lies there; what another source sees or says is nothing to it.
+//! A study that comes from no source that is scanned waits for the time alone. One that the technician opened is
+//! closed when told so, or when it was forgotten for `by_hand_idle_close_min`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -48,13 +49,18 @@ impl StudyConfig {
     }
 }
 
+/// The name of a source that is scanned.
+pub type SourceName = &'static str;
+
 /// What happened. `Id` names a study.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<Id: Ord> {
     /// The open studies as the store holds them now. One that is not among them is closed.
     Open(Vec<Facts<Id>>),
-    /// A scan of the source, and the studies of which it still holds a file.
+    /// A scan of a source, and the studies of which it still holds an image.
     Scanned {
+        /// Which source.
+        source: SourceName,
         /// When the scan began.
         began: Duration,
         /// What it found.
@@ -67,6 +73,8 @@ pub enum Event<Id: Ord> {
 pub struct Facts<Id> {
     /// Which one.
     pub id: Id,
+    /// The source whose scans say whether more of it is to come; `None` where nothing is scanned for it.
+    pub source: Option<SourceName>,
     /// One image is the whole study.
     pub single: bool,
     /// Its images.
@@ -93,7 +101,8 @@ pub struct Studies<Id: Ord> {
     by_hand_idle_close: Duration,
     views_max: u32,
     open: BTreeMap<Id, Study<Id>>,
-    scan: Option<(Duration, BTreeSet<Id>)>,
+    /// The newest scan of each source: when it began, and what it held.
+    scans: BTreeMap<SourceName, (Duration, BTreeSet<Id>)>,
 }
 
 #[derive(Debug)]
@@ -111,7 +120,7 @@ impl<Id: Ord + Copy> Studies<Id> {
             by_hand_idle_close: Duration::from_secs(60 * u64::from(config.by_hand_idle_close_min)),
             views_max: config.views_max,
             open: BTreeMap::new(),
-            scan: None,
+            scans: BTreeMap::new(),
         }
     }
 
@@ -119,7 +128,9 @@ impl<Id: Ord + Copy> Studies<Id> {
     pub fn on(&mut self, event: Event<Id>, now: Duration) -> Vec<Action<Id>> {
         match event {
             Event::Open(facts) => self.update(facts, now),
-            Event::Scanned { began, held } => self.scan = Some((began, held)),
+            Event::Scanned { source, began, held } => {
+                self.scans.insert(source, (began, held));
+            }
         }
         self.open
             .iter()
@@ -140,16 +151,21 @@ impl<Id: Ord + Copy> Studies<Id> {
     }
 
     fn complete(&self, study: &Study<Id>, now: Duration) -> bool {
-        let Facts { id, single, views, waiting, by_hand, close_asked } = study.facts;
+        let Facts { id, source, single, views, waiting, by_hand, close_asked } = study.facts;
         if waiting > 0 {
             return false;
         }
         if by_hand {
             return close_asked || now >= study.last_image.saturating_add(self.by_hand_idle_close);
         }
-        let left_alone = self.scan.as_ref().is_some_and(|(began, held)| {
-            *began >= study.last_image.saturating_add(self.idle_close) && !held.contains(&id)
-        });
+        let alone_until = study.last_image.saturating_add(self.idle_close);
+        let left_alone = match source {
+            Some(source) => self
+                .scans
+                .get(source)
+                .is_some_and(|(began, held)| *began >= alone_until && !held.contains(&id)),
+            None => now >= alone_until,
+        };
         close_asked || single || views >= self.views_max || left_alone
     }
 }
@@ -168,11 +184,15 @@ mod tests {
     }
 
     fn facts(id: u8, views: u32, waiting: u32) -> Facts<u8> {
-        Facts { id, single: false, views, waiting, by_hand: false, close_asked: false }
+        Facts { id, source: Some("spool"), single: false, views, waiting, by_hand: false, close_asked: false }
     }
 
     fn scanned(began_s: u64, held: &[u8]) -> Event<u8> {
-        Event::Scanned { began: at(began_s), held: held.iter().copied().collect() }
+        scanned_by("spool", began_s, held)
+    }
+
+    fn scanned_by(source: SourceName, began_s: u64, held: &[u8]) -> Event<u8> {
+        Event::Scanned { source, began: at(began_s), held: held.iter().copied().collect() }
     }
 
     #[test]
@@ -233,12 +253,31 @@ mod tests {
         );
     }
 
+    #[test]
+    fn only_its_own_source_closes_a_study_or_keeps_it_open() {
+        let mut studies = Studies::new(&CONFIG);
+        let of = |id, source| Facts { source, ..facts(id, 1, 0) };
+        let open = vec![of(1, Some("spool")), of(2, Some("dicom")), of(3, None)];
+        assert_eq!(studies.on(Event::Open(open), at(0)), []);
+        assert_eq!(studies.on(scanned_by("dicom", 19, &[]), at(19)), []);
+        // The spool, which holds everything, holds nothing of the others; study 3 has waited long enough.
+        assert_eq!(studies.on(scanned_by("spool", 30, &[1, 2, 3]), at(30)), [Action::Close(3)]);
+        assert_eq!(studies.on(scanned_by("dicom", 31, &[1]), at(31)), [Action::Close(2), Action::Close(3)]);
+        // A source that never says anything keeps its own study open, and no other.
+        let silent = vec![of(1, Some("spool")), of(4, Some("replay"))];
+        assert_eq!(studies.on(Event::Open(silent), at(60)), []);
+        assert_eq!(studies.on(scanned_by("spool", 100, &[]), at(100)), [Action::Close(1)]);
+    }
+
+    /// Study `n` comes from the nth of these.
+    const SOURCES: [Option<SourceName>; 3] = [Some("spool"), Some("dicom"), None];
+
     #[derive(Clone, Debug)]
     enum Step {
         Accept(u8),
         Score(u8),
         Put(u8),
-        Scan,
+        Scan(u8),
         Wait(u64),
         Restart,
     }
@@ -248,17 +287,18 @@ mod tests {
             3 => (0u8..3).prop_map(Step::Accept),
             3 => (0u8..3).prop_map(Step::Score),
             1 => (0u8..3).prop_map(Step::Put),
-            3 => Just(Step::Scan),
+            4 => (0u8..2).prop_map(Step::Scan),
             3 => (1u64..15).prop_map(Step::Wait),
             1 => Just(Step::Restart),
         ];
         proptest::collection::vec(step, 1..120)
     }
 
-    /// A station reduced to counters: files in the spool, images waiting and scored per study, when the last image came.
+    /// A station reduced to counters: images still at their source, waiting and scored per study, and when the last
+    /// one came.
     #[derive(Default)]
     struct World {
-        spool: BTreeMap<u8, u32>,
+        at_source: BTreeMap<u8, u32>,
         waiting: BTreeMap<u8, u32>,
         scored: BTreeMap<u8, u32>,
         last_image_s: BTreeMap<u8, u64>,
@@ -271,7 +311,8 @@ mod tests {
                 .keys()
                 .map(|id| {
                     let waiting = count(&self.waiting, id);
-                    facts(*id, waiting + count(&self.scored, id), waiting)
+                    let views = waiting + count(&self.scored, id);
+                    Facts { source: SOURCES[usize::from(*id)], ..facts(*id, views, waiting) }
                 })
                 .collect()
         }
@@ -279,7 +320,7 @@ mod tests {
         fn step(&mut self, step: &Step, now_s: u64) {
             match step {
                 Step::Accept(id) => {
-                    self.spool.entry(*id).and_modify(|files| *files = files.saturating_sub(1));
+                    self.at_source.entry(*id).and_modify(|images| *images = images.saturating_sub(1));
                     *self.waiting.entry(*id).or_default() += 1;
                     self.last_image_s.insert(*id, now_s);
                 }
@@ -289,13 +330,15 @@ mod tests {
                         *self.scored.entry(*id).or_default() += 1;
                     }
                 }
-                Step::Put(id) => *self.spool.entry(*id).or_default() += 1,
-                Step::Scan | Step::Wait(_) | Step::Restart => {}
+                Step::Put(id) => *self.at_source.entry(*id).or_default() += 1,
+                Step::Scan(_) | Step::Wait(_) | Step::Restart => {}
             }
         }
 
-        fn held(&self) -> BTreeSet<u8> {
-            self.spool.iter().filter(|(_, files)| **files > 0).map(|(id, _)| *id).collect()
+        /// What a scan of a source sees: its own studies only.
+        fn held(&self, source: SourceName) -> BTreeSet<u8> {
+            let held = self.at_source.iter().filter(|(_, images)| **images > 0).map(|(id, _)| *id);
+            held.filter(|id| SOURCES[usize::from(*id)] == Some(source)).collect()
         }
 
         fn close(&mut self, id: u8) {
@@ -310,8 +353,8 @@ mod tests {
             let mut world = World::default();
             let mut studies = Studies::new(&CONFIG);
             let mut now_s = 1000;
-            // The oldest scan that the machine may still go by, and what it saw.
-            let mut scan: Option<(u64, BTreeSet<u8>)> = None;
+            // The newest scan of each source that the machine may go by, and what it saw.
+            let mut scans: BTreeMap<SourceName, (u64, BTreeSet<u8>)> = BTreeMap::new();
             let mut started_s = now_s;
             for step in &steps {
                 world.step(step, now_s);
@@ -319,26 +362,34 @@ mod tests {
                     now_s += s;
                 }
                 if matches!(step, Step::Restart) {
-                    (studies, scan, started_s) = (Studies::new(&CONFIG), None, now_s);
+                    (studies, started_s) = (Studies::new(&CONFIG), now_s);
+                    scans.clear();
                 }
                 let mut actions = studies.on(Event::Open(world.open()), at(now_s));
-                if matches!(step, Step::Scan) {
-                    scan = Some((now_s, world.held()));
-                    actions = studies.on(Event::Scanned { began: at(now_s), held: world.held() }, at(now_s));
+                if let Step::Scan(number) = step
+                    && let Some(source) = SOURCES[usize::from(*number)]
+                {
+                    let held = world.held(source);
+                    scans.insert(source, (now_s, held.clone()));
+                    actions = studies.on(Event::Scanned { source, began: at(now_s), held }, at(now_s));
                 }
                 for Action::Close(id) in actions {
                     let open = world.open();
                     let study = open.iter().find(|study| study.id == id).expect("only open studies are closed");
                     prop_assert_eq!(study.waiting, 0);
                     if study.views < CONFIG.views_max {
-                        let (began_s, held) = scan.as_ref().expect("no study closes before a scan");
-                        prop_assert!(*began_s >= world.last_image_s[&id].max(started_s) + CONFIG.idle_close_s);
+                        let alone_s = world.last_image_s[&id].max(started_s) + CONFIG.idle_close_s;
+                        let (looked_s, held) = match study.source {
+                            Some(source) => scans.get(source).cloned().expect("no study closes before a scan"),
+                            None => (now_s, BTreeSet::new()),
+                        };
+                        prop_assert!(looked_s >= alone_s);
                         prop_assert!(!held.contains(&id));
                     }
                     world.close(id);
                 }
             }
-            // Left alone, with everything scored and the spool empty, every study closes at the next scan.
+            // Left alone, with everything scored and every source empty, every study closes at the next scans.
             for id in 0..3 {
                 while world.waiting.get(&id).is_some_and(|waiting| *waiting > 0) {
                     world.step(&Step::Score(id), now_s);
@@ -346,7 +397,10 @@ mod tests {
             }
             studies.on(Event::Open(world.open()), at(now_s));
             let later_s = now_s + CONFIG.idle_close_s;
-            let closed = studies.on(Event::Scanned { began: at(later_s), held: BTreeSet::new() }, at(later_s));
+            let mut closed = Vec::new();
+            for source in SOURCES.into_iter().flatten() {
+                closed = studies.on(scanned_by(source, later_s, &[]), at(later_s));
+            }
             prop_assert_eq!(closed.len(), world.open().len());
         }
     }

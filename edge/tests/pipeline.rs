@@ -1,6 +1,7 @@
 //! From the spool to the outbox with a real bundle, stage by stage on one thread.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests, outside of what clippy counts as one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +62,7 @@ impl Station {
             store.clone(),
             model.clone(),
             Arc::clone(&health),
-            Some(report.clone()),
+            BTreeMap::from([("spool", report.clone())]),
         );
         Self { spool: Spool::new(config.spool.unwrap(), intake, health), dir, store, scoring, keeper, report }
     }

@@ -3,6 +3,7 @@
 pub mod bin;
 pub mod broker;
 pub mod collector;
+pub mod dcmtk;
 pub mod infer;
 pub mod made;
 pub mod nan_bundle;

@@ -180,6 +180,17 @@ impl Station {
         format!("the end of the station's log:\n{}", lines.join("\n"))
     }
 
+    /// The most memory it has had so far, in KiB.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn memory_peak_kib(&self) -> anyhow::Result<u64> {
+        let process = self.process.as_ref().context("the station is not running")?;
+        let status = fs::read_to_string(format!("/proc/{}/status", process.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -1,18 +1,40 @@
 //! Where images come from.
 //!
-//! A source that finds images by itself, such as the watched folder, is a [`Source`] and has a thread; one that is
-//! asked for an image, such as the frame grabber, answers whoever asks. Both hand images to the intake.
+//! A source to which images come by themselves, such as the watched folder, is a [`Source`] and has a thread; one
+//! that is asked for an image, such as the frame grabber, answers whoever asks. All hand images to the intake.
+//!
+//! The name of a study's origin says which source it comes from ([`source_of`]). Only that source's reports say whether
+//! more of the study is to come.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::study::SourceName;
+
+pub mod dicom;
+mod layout;
+pub mod replay;
+mod scan;
 pub mod spool;
 pub mod v4l2;
 
-/// A source that finds images by itself.
+/// The source that a study's origin names; `None` for one that nobody looks for more of, such as a captured frame.
+pub fn source_of(origin: &str) -> Option<SourceName> {
+    if origin.starts_with(dicom::ORIGIN_PREFIX) {
+        Some(dicom::NAME)
+    } else if origin.starts_with(replay::ORIGIN_PREFIX) {
+        Some(replay::NAME)
+    } else if origin.starts_with(layout::ROOT_PREFIX) || origin.starts_with(layout::TYPE_PREFIX) {
+        Some(spool::NAME)
+    } else {
+        None
+    }
+}
+
+/// A source to which images come by themselves.
 pub trait Source: Send {
-    /// Its name, for logs.
-    fn name(&self) -> &'static str;
+    /// Its name.
+    fn name(&self) -> SourceName;
 
     /// Looks once, hands over what is ready, and says what it still holds. `now` is boot time.
     fn poll(&mut self, now: Duration) -> Report;
@@ -50,8 +72,32 @@ pub struct Report {
 }
 
 impl Report {
+    /// A report of a look that began now and found nothing.
+    pub fn nothing(began: Duration, next: Duration) -> Self {
+        Self { began, next, ..Self::default() }
+    }
+
     /// Whether an image of this origin is still to come.
     pub fn holds(&self, origin: &str) -> bool {
         self.held.contains(origin) || self.held_prefix.is_some_and(|prefix| origin.starts_with(prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_names_its_source() {
+        for (origin, source) in [
+            ("XR_WRIST/folder/", Some("spool")),
+            ("XR_WRIST/file.png", Some("spool")),
+            ("./XR_WRIST/1.2.3", Some("spool")),
+            ("dicom/XR_WRIST/1.2.3", Some("dicom")),
+            ("replay/1/XR_WRIST/folder/", Some("replay")),
+            ("v4l2/XR_WRIST", None),
+        ] {
+            assert_eq!(source_of(origin), source, "{origin}");
+        }
     }
 }

@@ -11,33 +11,38 @@
 //! older than that. Names that start with a dot or end in `.tmp` or `.part` are still being written. inotify is
 //! a hint that shortens the wait; what counts is the scan. Links are not followed.
 //!
+//! When the folder cannot be read, or the file system that was mounted on it is gone, nothing is known of what it holds:
+//! its studies stay open until it is back. A folder that was replaced is watched anew.
+//!
 //! A file that cannot be read or removed is said once, by number and place, never by name, and looked at again when it
 //! changes or a minute later; it does not keep its study open.
 
-mod layout;
-mod scan;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::radiograph::dicom_facts;
 use contract::study::StudyType;
-use crossbeam_channel::{Receiver, bounded};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde::Deserialize;
 
-use self::layout::{Place, ROOT_PREFIX};
-use self::scan::{Found, Scan};
+use self::watch::Watch;
+use super::layout::{self, Place, ROOT_PREFIX};
+use super::scan::{self, Found, Scan};
 use super::{Report, Source};
 use crate::config::within;
 use crate::health::{Health, Trouble};
 use crate::intake::{AcceptError, Intake};
 use crate::store::Origin;
+use crate::study::SourceName;
 
+/// The source's name.
+pub const NAME: SourceName = "spool";
 /// Files accepted in one look; then the others are reported as held, and looked at again at once.
 const ACCEPTS_PER_POLL_MAX: usize = 32;
 /// A file without content is probably about to get some.
@@ -96,9 +101,16 @@ pub struct Spool {
     empty_since: HashMap<PathBuf, Duration>,
     /// What was last warned of, so that it is not said at every scan.
     said: BTreeMap<Trouble, String>,
-    hint: Receiver<()>,
-    // Ends the watch when dropped; `None` where inotify is not to be had.
-    _watcher: Option<RecommendedWatcher>,
+    watch: Watch,
+    /// Whether the folder was a file system's mount point when it was last read.
+    was_mounted: bool,
+}
+
+/// Whether a file system is mounted on a folder.
+fn is_mount_point(dir: &Path) -> io::Result<bool> {
+    let above = dir.canonicalize()?;
+    let above = above.parent().unwrap_or(&above);
+    Ok(fs::metadata(dir)?.dev() != fs::metadata(above)?.dev())
 }
 
 /// A file as the last scan found it.
@@ -115,23 +127,8 @@ struct Seen {
 impl Spool {
     /// A folder that is not there is made; one that cannot be read is said and tried again.
     pub fn new(config: SpoolConfig, intake: Intake, health: Arc<Health>) -> Self {
-        let (sender, hint) = bounded(1);
         if let Err(error) = fs::create_dir_all(&config.dir) {
             log::warn!("the spool folder {} cannot be made: {error}", config.dir.display());
-        }
-        // A full channel already says that something changed.
-        let watcher = notify::recommended_watcher(move |_| {
-            let _ = sender.try_send(());
-        });
-        let watcher = watcher.and_then(|mut watcher| {
-            watcher.watch(&config.dir, RecursiveMode::Recursive)?;
-            Ok(watcher)
-        });
-        if let Err(error) = &watcher {
-            log::warn!(
-                "the spool folder cannot be watched ({error}); it is scanned every {} ms",
-                config.rescan_ms
-            );
         }
         Self {
             config,
@@ -140,9 +137,20 @@ impl Spool {
             seen: HashMap::new(),
             empty_since: HashMap::new(),
             said: BTreeMap::new(),
-            hint,
-            _watcher: watcher.ok(),
+            watch: Watch::new(),
+            was_mounted: false,
         }
+    }
+
+    /// Scans the folder, if it is what it was.
+    fn look(&mut self) -> io::Result<Scan> {
+        let mounted = is_mount_point(&self.config.dir)?;
+        if self.was_mounted && !mounted {
+            return Err(io::Error::other("the file system that was mounted there is gone"));
+        }
+        let scan = scan::scan(&self.config.dir)?;
+        self.was_mounted = mounted;
+        Ok(scan)
     }
 
     fn settle(&self) -> Duration {
@@ -212,8 +220,8 @@ impl Spool {
             .and_then(|file| file.take(self.intake.file_max_bytes()).read_to_end(&mut bytes));
         // A file that cannot be read is a study of its own; the intake then says what is wrong with it.
         let facts = read.ok().and_then(|_| dicom_facts(&bytes));
-        let origin =
-            layout::root_origin(&found.name(), facts.as_ref(), self.config.default_study_type.as_ref());
+        let default = self.config.default_study_type.as_ref();
+        let origin = layout::dicom_origin(ROOT_PREFIX, &found.name(), facts.as_ref(), default);
         self.seen.get_mut(&found.relative)?.origin = Some(origin.clone());
         Some(origin)
     }
@@ -227,7 +235,7 @@ impl Spool {
                 report.next = if stopped { report.next } else { Duration::ZERO };
                 continue;
             }
-            self.health.beat("spool", SILENCE_MAX);
+            self.health.beat(NAME, SILENCE_MAX);
             let path = self.config.dir.join(&found.relative);
             match self.intake.accept_file(&origin, &path, &found.name()) {
                 Ok(_) => {
@@ -239,7 +247,7 @@ impl Spool {
                     report.held.insert(origin.name);
                     report.next = report.next.min(self.settle());
                 }
-                Err(AcceptError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(AcceptError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error @ (AcceptError::Unreadable(_) | AcceptError::NotRemoved(_))) => {
                     let what = if matches!(error, AcceptError::Unreadable(_)) { "read" } else { "removed" };
                     if let Some(seen) = self.seen.get_mut(&found.relative) {
@@ -324,15 +332,15 @@ impl Spool {
 }
 
 impl Source for Spool {
-    fn name(&self) -> &'static str {
-        "spool"
+    fn name(&self) -> SourceName {
+        NAME
     }
 
     fn poll(&mut self, now: Duration) -> Report {
-        self.health.beat("spool", SILENCE_MAX);
+        self.health.beat(NAME, SILENCE_MAX);
         let next = Duration::from_millis(self.config.rescan_ms);
         let mut report = Report { began: now, next, ..Report::default() };
-        let scan = match scan::scan(&self.config.dir) {
+        let scan = match self.look() {
             Ok(scan) => scan,
             Err(error) => {
                 let text = format!(
@@ -346,9 +354,10 @@ impl Source for Spool {
             }
         };
         self.said_no_more(Trouble::SpoolUnreadable);
-        if scan.cut_short {
+        if scan.cut_short || scan.failing {
             report.held_prefix = Some("");
         }
+        self.watch.keep_up(&self.config.dir, now);
         let ready = self.sort(&scan.files, now, &mut report);
         if ready.is_empty() && self.intake.check_space().is_ok() {
             self.said_no_more(Trouble::DiskFull);
@@ -363,8 +372,7 @@ impl Source for Spool {
     }
 
     fn wait(&mut self, patience: Duration) {
-        // Either way it is time for a look.
-        let _ = self.hint.recv_timeout(patience);
+        self.watch.wait(patience);
     }
 }
 

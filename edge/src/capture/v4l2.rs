@@ -23,7 +23,7 @@ use serde::Deserialize;
 pub use self::device::DeviceError;
 pub use self::frame::{CapturedFrame, UnreadableFrame};
 
-use self::frame::PixelFormat;
+use self::frame::{Mean, PixelFormat};
 
 use super::Camera;
 use crate::config::within;
@@ -50,6 +50,13 @@ pub struct V4l2Config {
     /// Frames thrown away after the stream starts.
     #[serde(default = "default_warmup_frames")]
     pub warmup_frames: u32,
+    /// Frames whose mean is the radiograph: more of them are less noisy, and blurred when something moves.
+    #[serde(default = "default_average_frames")]
+    pub average_frames: u32,
+}
+
+fn default_average_frames() -> u32 {
+    1
 }
 
 fn default_fourcc() -> String {
@@ -77,7 +84,8 @@ impl V4l2Config {
         within("v4l2.width_px", u64::from(self.width_px), 64, 16_384)?;
         within("v4l2.height_px", u64::from(self.height_px), 64, 16_384)?;
         within("v4l2.timeout_ms", self.timeout_ms, 100, 60_000)?;
-        within("v4l2.warmup_frames", u64::from(self.warmup_frames), 0, 100)
+        within("v4l2.warmup_frames", u64::from(self.warmup_frames), 0, 100)?;
+        within("v4l2.average_frames", u64::from(self.average_frames), 1, 64)
     }
 }
 
@@ -121,6 +129,8 @@ pub struct V4l2Source {
 
 /// One request for a frame.
 struct Order {
+    /// A look needs neither a settled nor a quiet picture.
+    look: bool,
     deadline: Instant,
     reply: Sender<Result<CapturedFrame, CaptureError>>,
 }
@@ -155,9 +165,13 @@ impl V4l2Source {
     /// # Errors
     /// When the device gave no readable frame in that time: the last attempt's error.
     pub fn capture(&self, patience: Duration) -> Result<CapturedFrame, CaptureError> {
+        self.order(false, patience)
+    }
+
+    fn order(&self, look: bool, patience: Duration) -> Result<CapturedFrame, CaptureError> {
         let deadline = Instant::now() + patience;
         let (reply, answer) = bounded(1);
-        self.orders.send_deadline(Order { deadline, reply }, deadline).map_err(|error| {
+        self.orders.send_deadline(Order { look, deadline, reply }, deadline).map_err(|error| {
             if error.is_timeout() {
                 CaptureError::Busy
             } else {
@@ -176,7 +190,7 @@ impl Camera for V4l2Source {
     }
 
     fn look(&self) -> Result<Vec<u8>, String> {
-        self.capture(LOOK_MAX).map(|frame| frame.png).map_err(|error| error.to_string())
+        self.order(true, LOOK_MAX).map(|frame| frame.png).map_err(|error| error.to_string())
     }
 }
 
@@ -184,16 +198,16 @@ impl Worker {
     /// Serves orders until nobody is left to send one.
     fn run(&self, incoming: &Receiver<Order>) {
         for order in incoming {
-            let result = self.attempt_until(order.deadline);
+            let result = self.attempt_until(order.look, order.deadline);
             // An error here means that whoever asked has given up: the frame is dropped.
             let _ = order.reply.send(result);
         }
     }
 
-    fn attempt_until(&self, deadline: Instant) -> Result<CapturedFrame, CaptureError> {
+    fn attempt_until(&self, look: bool, deadline: Instant) -> Result<CapturedFrame, CaptureError> {
         let mut pause = PAUSE_MIN;
         loop {
-            let error = match catch_unwind(AssertUnwindSafe(|| self.attempt(deadline))) {
+            let error = match catch_unwind(AssertUnwindSafe(|| self.attempt(look, deadline))) {
                 Ok(Ok(frame)) if Instant::now() <= deadline => return Ok(frame),
                 Ok(Ok(_late)) => return Err(CaptureError::TimedOut),
                 Ok(Err(error)) => error,
@@ -208,17 +222,24 @@ impl Worker {
         }
     }
 
-    fn attempt(&self, deadline: Instant) -> Result<CapturedFrame, CaptureError> {
-        let raw = device::take_frame(&device::Request {
+    fn attempt(&self, look: bool, deadline: Instant) -> Result<CapturedFrame, CaptureError> {
+        let (warmup_frames, frames) =
+            if look { (0, 1) } else { (self.config.warmup_frames, self.config.average_frames) };
+        let request = device::Request {
             device: self.config.device.clone(),
             format: self.format,
             width: self.config.width_px,
             height: self.config.height_px,
             frame_timeout: Duration::from_millis(self.config.timeout_ms),
-            warmup_frames: self.config.warmup_frames,
+            warmup_frames,
+            frames,
             deadline,
+        };
+        let mut mean = Mean::default();
+        device::take_frames(&request, |frame| -> Result<(), CaptureError> {
+            Ok(mean.add(frame, self.config.invert, &self.limits)?)
         })?;
-        Ok(raw.into_png(self.config.invert, &self.spec, &self.limits)?)
+        Ok(mean.into_png(&self.spec)?)
     }
 }
 
@@ -250,6 +271,7 @@ mod tests {
             invert: false,
             timeout_ms: 200,
             warmup_frames: 0,
+            average_frames: 1,
         };
         V4l2Source::start(config, PreprocessSpec::square(64), Limits::default()).unwrap()
     }

@@ -13,3 +13,4 @@ mod stick;
 pub mod study;
 pub mod support_bundle;
 pub mod watch;
+pub mod web;

@@ -2,24 +2,35 @@
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::time::Duration;
 
 use rustix::fs::Access;
 
 use super::access::group_name;
 use super::{Check, Station};
+use crate::capture::dicom::DicomConfig;
+use crate::capture::replay::ReplayConfig;
 use crate::capture::spool::SpoolConfig;
 use crate::capture::v4l2::V4l2Config;
 use crate::capture::v4l2::probe::{self, Offer};
 
 const SPOOL: &str = "source.spool";
 const V4L2: &str = "source.v4l2";
+const DICOM: &str = "source.dicom";
+const REPLAY: &str = "source.replay";
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// Ports below it are for root.
+const PORT_MIN: u16 = 1024;
 
 pub(super) fn checks(station: &Station) -> Vec<Check> {
     let config = &station.config;
     let mut checks = Vec::new();
     checks.extend(config.spool.as_ref().map(|source| spool(station, source)));
     checks.extend(config.v4l2.as_ref().map(|source| v4l2(station, source)));
+    checks.extend(config.dicom.as_ref().map(|source| dicom(station, source)));
+    checks.extend(config.replay.as_ref().map(|source| replay(station, source)));
     checks
 }
 
@@ -63,6 +74,54 @@ fn spool(station: &Station, source: &SpoolConfig) -> Check {
         ""
     };
     Check::ok(SPOOL, format!("{dir}, readable and writable for {user}{hint}"))
+}
+
+fn dicom(station: &Station, source: &DicomConfig) -> Check {
+    // From another machine's view it is this one; an address that stands for all is reached over loopback.
+    let mut address = source.listen;
+    if address.ip().is_unspecified() {
+        let loopback = match address.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        address.set_ip(loopback);
+    }
+    let place = format!("{} as {}", source.listen, source.ae_title);
+    let answers = TcpStream::connect_timeout(&address, CONNECT_MAX).is_ok();
+    match (answers, station.identity.holder) {
+        (true, Some(_)) => Check::ok(DICOM, format!("{place} answers")),
+        (true, None) => Check::fail(
+            DICOM,
+            format!("another program listens on {}", source.listen),
+            "stop that program, or change dicom.listen here and in the digitiser",
+        ),
+        (false, Some(_)) => Check::fail(
+            DICOM,
+            format!("the service runs, and {place} does not answer"),
+            "see `journalctl -u ulna-edge`; was the service restarted after the configuration was changed?",
+        ),
+        (false, None) if source.listen.port() < PORT_MIN && station.identity.uid != 0 => Check::fail(
+            DICOM,
+            format!("{} may not listen on {}", station.identity.name, source.listen),
+            "set a port from 1024 on in dicom.listen, such as 11112, and in the digitiser",
+        ),
+        (false, None) => Check::ok(DICOM, format!("{place} is free for the service")),
+    }
+}
+
+fn replay(station: &Station, source: &ReplayConfig) -> Check {
+    let (dir, user) = (source.dir.display(), &station.identity.name);
+    match station.identity.may(&source.dir, Access::READ_OK | Access::EXEC_OK) {
+        Ok(true) => Check::ok(REPLAY, format!("{dir}, readable for {user}")),
+        Ok(false) => {
+            Check::fail(REPLAY, format!("{user} may not read {dir}"), format!("chmod -R go+rX {dir}"))
+        }
+        Err(error) => Check::fail(
+            REPLAY,
+            format!("{dir} cannot be looked at: {error}"),
+            "name a folder of studies in replay.dir",
+        ),
+    }
 }
 
 fn v4l2(station: &Station, source: &V4l2Config) -> Check {

@@ -37,6 +37,20 @@ pub struct Staged {
     pub(super) temporary: PathBuf,
 }
 
+impl Staged {
+    /// The first `length_max_bytes` of its bytes.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be read.
+    pub fn start(&self, length_max_bytes: u64) -> Result<Vec<u8>, StoreError> {
+        let mut start = Vec::new();
+        File::open(&self.temporary)
+            .and_then(|file| file.take(length_max_bytes).read_to_end(&mut start))
+            .map_err(io_error("read", &self.temporary))?;
+        Ok(start)
+    }
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         // After it was accepted the file has another name; a failure leaves it to the next start.
@@ -53,6 +67,12 @@ pub enum StageError {
     /// The source changed while it was read, so somebody still writes it.
     #[error("the image is still being written")]
     Changed,
+    /// There is more of it than may be.
+    #[error("the image has more than {size_max_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        size_max_bytes: u64,
+    },
     /// The store cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,9 +94,28 @@ impl Store {
     /// # Errors
     /// When the source cannot be read or is not as long as `facts` says, or the store cannot be written.
     pub fn stage(&self, facts: &SourceFacts, source: &mut dyn Read) -> Result<Staged, StageError> {
+        let (mut staged, content) = match self.copy_in(self.fingerprint_of(facts), facts.size_bytes, source) {
+            Err(StageError::TooLarge { .. }) => return Err(StageError::Changed),
+            copied => copied?,
+        };
+        if staged.size_bytes != facts.size_bytes {
+            return Err(StageError::Changed);
+        }
+        staged.fingerprint = content;
+        crate::transition("accept.written");
+        Ok(staged)
+    }
+
+    /// Copies at most `size_max_bytes` to a temporary file and syncs it; gives `mac` of what it held before and the
+    /// content, in hexadecimal. The fingerprint is left empty.
+    pub(super) fn copy_in(
+        &self,
+        mut mac: Hmac<Sha256>,
+        size_max_bytes: u64,
+        source: &mut dyn Read,
+    ) -> Result<(Staged, String), StageError> {
         let image_id = random_hex::<8>();
         let temporary = self.images_dir().join(format!("{image_id}.tmp"));
-        let mut mac = self.fingerprint_of(facts);
         let mut file = File::create(&temporary).map_err(io_error("make", &temporary))?;
         // From here on a failure removes the file again.
         let mut staged = Staged { image_id, size_bytes: 0, fingerprint: String::new(), temporary };
@@ -89,19 +128,15 @@ impl Store {
                 Err(error) => return Err(StageError::Read(error)),
             };
             staged.size_bytes += read as u64;
-            if staged.size_bytes > facts.size_bytes {
-                return Err(StageError::Changed);
+            if staged.size_bytes > size_max_bytes {
+                return Err(StageError::TooLarge { size_max_bytes });
             }
             mac.update(&chunk[..read]);
             file.write_all(&chunk[..read]).map_err(io_error("write", &staged.temporary))?;
-        }
-        if staged.size_bytes != facts.size_bytes {
-            return Err(StageError::Changed);
+            crate::transition("accept.writing");
         }
         file.sync_all().map_err(io_error("sync", &staged.temporary))?;
-        staged.fingerprint = hex::encode(mac.finalize().into_bytes());
-        crate::transition("accept.written");
-        Ok(staged)
+        Ok((staged, hex::encode(mac.finalize().into_bytes())))
     }
 
     /// The fingerprint of a file that is too large to be copied: of its facts and its start.

@@ -4,17 +4,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 
+use super::lan::LanConfig;
+
 /// `[web]`: where the technician's page listens.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebConfig {
     /// Address and port.
     pub listen: SocketAddr,
+    /// `[web.lan]`, where there is one.
+    pub lan: Option<LanConfig>,
 }
 
 impl Default for WebConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8460)) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8460)), lan: None }
     }
 }
 
@@ -24,14 +28,14 @@ impl WebConfig {
     /// # Errors
     /// When the page would be reachable from other machines: it asks nobody who they are.
     pub fn check(&self) -> Result<(), String> {
-        if self.listen.ip().is_loopback() {
-            return Ok(());
+        if !self.listen.ip().is_loopback() {
+            return Err(format!(
+                "web.listen is {}; the page asks nobody there for a password, so it may only listen on this machine, \
+                 such as 127.0.0.1:8460; for the network add a section [web.lan]",
+                self.listen
+            ));
         }
-        Err(format!(
-            "web.listen is {}; the page asks nobody for a password, so it may only listen on this machine, such \
-             as 127.0.0.1:8460",
-            self.listen
-        ))
+        self.lan.as_ref().map_or(Ok(()), LanConfig::check)
     }
 }
 
@@ -42,9 +46,9 @@ mod tests {
     #[test]
     fn only_this_machine_may_look() {
         assert_eq!(WebConfig::default().check(), Ok(()));
-        assert_eq!(WebConfig { listen: "[::1]:80".parse().unwrap() }.check(), Ok(()));
+        assert_eq!(WebConfig { listen: "[::1]:80".parse().unwrap(), lan: None }.check(), Ok(()));
         for listen in ["0.0.0.0:8460", "192.168.0.5:8460", "[::]:8460"] {
-            let problem = WebConfig { listen: listen.parse().unwrap() }.check().unwrap_err();
+            let problem = WebConfig { listen: listen.parse().unwrap(), lan: None }.check().unwrap_err();
             assert!(problem.contains(listen), "{problem}");
         }
     }

@@ -3,9 +3,10 @@
 //! The page is one HTML file with its own style, script and text; nothing comes from outside. The API is described by
 //! `/api/v1/openapi.json`, which is made from [`api`]'s own table.
 //!
-//! It listens on loopback only and asks nobody who they are. So that no other page in the technician's browser
-//! can speak through it, a request must name this host, and one that changes something must come from this
-//! page. The command line asks over a unix socket in the state directory, which only the service's group can open.
+//! There are three doors. On loopback nobody is asked who they are; so that no other page in the technician's browser
+//! can speak through it, a request must name this host, and one that changes something must come from this page. The
+//! command line asks over a unix socket in the state directory, which only the service's group can open. The network
+//! finds a door only where the configuration says so, with TLS and a token: [`lan`].
 
 use std::fs;
 use std::io;
@@ -31,7 +32,10 @@ use crate::store::Store;
 pub mod api;
 pub mod config;
 mod guard;
+pub mod lan;
 mod problem;
+
+use guard::{Network, Rules};
 
 pub use config::WebConfig;
 pub use problem::Problem;
@@ -99,20 +103,28 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     socket: UnixListener,
+    lan: Option<lan::Door>,
     sources: Sources,
 }
 
 impl Server {
-    /// Binds the page's address, and the command line's socket in `state_dir`.
+    /// Binds the page's addresses, and the command line's socket in `state_dir`.
     ///
     /// # Errors
-    /// When the address is taken or not this machine's, or the socket cannot be made.
+    /// When an address is taken or not this machine's, or the socket, the token or the certificate cannot be made or
+    /// used.
     pub fn bind(config: &WebConfig, state_dir: &Path, sources: Sources) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let socket = bind_socket(&state_dir.join(SOCKET_FILE))?;
-        Ok(Self { listener, address, socket, sources })
+        let lan = config.lan.as_ref().map(|lan| lan::Door::bind(lan, state_dir)).transpose()?;
+        Ok(Self { listener, address, socket, lan, sources })
+    }
+
+    /// Where the page is for the network, if it is.
+    pub fn lan_address(&self) -> Option<SocketAddr> {
+        self.lan.as_ref().map(|door| door.address)
     }
 
     /// Where the page is; with port 0 in the config, the port that was free.
@@ -125,13 +137,19 @@ impl Server {
         let router = router(self.sources);
         let page = async {
             let listener = tokio::net::TcpListener::from_std(self.listener)?;
-            axum::serve(listener, router.clone().layer(middleware::from_fn(guard::check))).await
+            axum::serve(listener, guarded(router.clone(), Rules::Local)).await
         };
         let socket = async {
             let listener = tokio::net::UnixListener::from_std(self.socket)?;
             axum::serve(listener, router.clone()).await
         };
-        if let Err(error) = tokio::try_join!(page, socket) {
+        let lan = async {
+            let Some(door) = self.lan else { return Ok(()) };
+            let network = Network { authorities: door.authorities.clone(), token: door.token.clone() };
+            let router = guarded(router.clone(), Rules::Network(Arc::new(network)));
+            axum::serve(door.open()?, router).await
+        };
+        if let Err(error) = tokio::try_join!(page, socket, lan) {
             log::error!("the technician's page has ended: {error}; restart the service");
         }
     }
@@ -160,6 +178,12 @@ fn router(sources: Sources) -> Router {
         .nest(api::PREFIX, api::router())
         .layer(DefaultBodyLimit::max(body_max_bytes.saturating_add(1)))
         .with_state(sources)
+}
+
+/// The router behind a door.
+fn guarded(router: Router, rules: Rules) -> Router {
+    let enter = Router::new().route("/enter", get(guard::enter)).with_state(rules.clone());
+    router.merge(enter).layer(middleware::from_fn_with_state(rules, guard::check))
 }
 
 async fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {

@@ -114,3 +114,34 @@ fn the_committed_description_is_the_current_one() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(committed == current, "run the tests with ULNA_BLESS=1 and commit edge/openapi.json");
 }
+
+#[test]
+fn the_network_comes_in_by_tls_with_the_scanned_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let lan = "[web.lan]\nlisten = \"127.0.0.1:0\"\nhosts = [\"127.0.0.1\"]\n";
+    let station = Station::at(dir, lan);
+    let address = station.lan_address();
+    let token = std::fs::read_to_string(station.dir().join("state/web.token")).unwrap();
+    let ask = |path: &str, headers: &str| station.ask_tls(address, path, headers);
+
+    assert_eq!(ask("/", "").status, 401);
+    assert_eq!(ask("/enter?token=0000", "").status, 401);
+    let entered = ask(&format!("/enter?token={token}"), "");
+    assert_eq!(entered.status, 200);
+    for wanted in ["httponly", "secure", "samesite=strict"] {
+        assert!(entered.head.contains(wanted), "{}", entered.head);
+    }
+    let page = ask("/", &format!("cookie: ulna={token}\r\n"));
+    assert!(page.status == 200 && page.text().contains("<html"), "{}", page.text());
+    assert_eq!(
+        ask("/api/v1/station", &format!("authorization: Bearer {token}\r\n")).json()["station"],
+        "clinic-12"
+    );
+
+    // Plain HTTP gets nothing there.
+    let mut plain = std::net::TcpStream::connect(address).unwrap();
+    std::io::Write::write_all(&mut plain, b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut plain, &mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("HTTP/1.1"), "{answer:?}");
+}

@@ -48,6 +48,12 @@ const BANS: &[Ban] = &[
         why: "the v4l crate panics and keeps broken streams; one file fences that in",
     },
     Ban {
+        names: &["dicom_ul"],
+        within: EVERYWHERE,
+        except: &["edge/src/capture/dicom.rs", "edge/src/capture/dicom/"],
+        why: "what a peer sends is only trusted as far as capture/dicom checked it",
+    },
+    Ban {
         names: &["rumqttc", "rumqttd"],
         within: &["edge/", "trainer/"],
         except: &["edge/src/publish/", "edge/src/demo_broker.rs", "edge/tests/"],

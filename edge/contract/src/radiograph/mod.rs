@@ -159,6 +159,20 @@ pub struct DicomFacts {
     pub transfer_syntax: String,
 }
 
+/// How much of a DICOM file's start [`dicom_head`] needs at most, in bytes.
+pub const DICOM_HEAD_MAX_BYTES: u64 = 8 << 20;
+
+/// What a DICOM file says before its pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DicomHead {
+    /// What studies are grouped and typed by.
+    pub facts: DicomFacts,
+    /// SOP Class UID (0008,0016).
+    pub sop_class_uid: Option<String>,
+    /// SOP Instance UID (0008,0018). It identifies an image: never published or logged.
+    pub sop_instance_uid: Option<String>,
+}
+
 /// Why bytes did not become a radiograph. Texts name no file and carry no patient data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -295,6 +309,24 @@ pub fn dicom_facts(bytes: &[u8]) -> Option<DicomFacts> {
         return None;
     }
     contain_panic(Format::Dicom, || dicom::facts(bytes)).ok()
+}
+
+/// What the start of a DICOM file says, its first [`DICOM_HEAD_MAX_BYTES`] or all of it: refuses what [`decode`]
+/// would refuse without looking at the pixels, such as an image that is too large.
+///
+/// # Errors
+/// When it is not DICOM with pixels that can be decoded, its sides are outside the limits, or no pixels begin
+/// within what was given.
+pub fn dicom_head(start: &[u8], limits: &Limits) -> Result<DicomHead, DecodeError> {
+    if Format::detect(start) != Some(Format::Dicom) {
+        return Err(DecodeError::NotAnImage(describe_unknown(start)));
+    }
+    contain_panic(Format::Dicom, || dicom::head(start, limits))
+}
+
+/// Whether DICOM pixels in a transfer syntax, named by its UID, can be decoded.
+pub fn decodes_transfer_syntax(uid: &str) -> bool {
+    dicom::decodes(uid)
 }
 
 /// Broken files have made decoders panic before; that must not take the service down.

@@ -219,3 +219,92 @@ fn a_spool_that_cannot_be_read_holds_everything() {
     assert!(!bench.poll(1000).holds("XR_HAND/s/"));
     assert_eq!(bench.health.gravest(), None);
 }
+
+#[test]
+fn a_folder_that_comes_back_is_watched_again() {
+    let mut bench = Bench::new("");
+    bench.poll(0);
+    fs::rename(bench.path(""), bench.dir.path().join("gone")).unwrap();
+    assert!(bench.poll(1000).holds("XR_HAND/s/"));
+    fs::create_dir(bench.path("")).unwrap();
+    bench.poll(2000);
+    // What the old folder's end said is not what is waited for.
+    while bench.spool.watch.wait(Duration::from_millis(20)) {}
+    bench.write_old("XR_HAND/s/1.png", b"1");
+    let said = bench.spool.watch.wait(Duration::from_secs(10));
+    assert!(said, "nobody said that a file came into the new folder");
+    bench.poll(3000);
+    assert_eq!(bench.accepted(), ["XR_HAND/s/: 1.png"]);
+}
+
+/// A file system in memory, mounted on a folder; `None`, after a line that says so, where that is not allowed.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn on(dir: &Path, size: &str) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(dir);
+        if mount.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir.to_owned()));
+        }
+        println!("SKIPPED: file systems cannot be mounted here");
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_vanished_mount_holds_everything_until_it_is_back() {
+    let mut bench = Bench::new("");
+    let Some(mounted) = Mounted::on(&bench.path(""), "1m") else { return };
+    bench.write_old("XR_HAND/s/1.png", b"1");
+    assert!(bench.poll(0).held.is_empty());
+    drop(mounted);
+    // The folder is there, and empty.
+    let report = bench.poll(1000);
+    assert!(report.holds("XR_HAND/s/"), "{report:?}");
+    assert_eq!(bench.health.gravest(), Some(Trouble::SpoolUnreadable));
+    let Some(_mounted) = Mounted::on(&bench.path(""), "1m") else { return };
+    bench.write_old("XR_HAND/s/2.png", b"2");
+    assert!(!bench.poll(2000).holds("XR_HAND/s/"));
+    assert_eq!(bench.health.gravest(), None);
+    assert_eq!(bench.accepted(), ["XR_HAND/s/: 1.png", "XR_HAND/s/: 2.png"]);
+}
+
+#[test]
+fn a_disk_that_fills_up_while_an_image_is_copied_leaves_nothing_half_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = dir.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let Some(_mounted) = Mounted::on(&small, "2m") else { return };
+    let root = dir.path().display();
+    let text = format!(
+        "station = \"t\"\nstate_dir = \"{root}/small/state\"\n[spool]\ndir = \"{root}/spool\"\n\
+         [limits]\ndisk_free_min_mib = 0\n"
+    );
+    let config = Config::parse(&text, Path::new("t.toml")).unwrap();
+    let store = Store::open(&config.state_dir, config.limits).unwrap();
+    let health = Arc::new(Health::default());
+    let intake = Intake::new(&config, store.clone(), Arc::clone(&health), Arc::new(|| {}));
+    let spool = Spool::new(config.spool.unwrap(), intake, Arc::clone(&health));
+    let mut bench = Bench { dir, spool, store, health };
+
+    let images = bench.dir.path().join("small/state/images");
+    let filler = bench.dir.path().join("small/filler");
+    fs::write(&filler, vec![7; 1 << 20]).unwrap();
+    bench.write_old("XR_HAND/s/1.png", &vec![1; 1 << 20]);
+    let report = bench.poll(0);
+    assert!(report.holds("XR_HAND/s/"), "{report:?}");
+    assert_eq!(bench.health.gravest(), Some(Trouble::DiskFull));
+    assert!(bench.path("XR_HAND/s/1.png").exists());
+    assert_eq!(fs::read_dir(&images).unwrap().count(), 0, "half an image was left");
+    fs::remove_file(&filler).unwrap();
+    assert!(bench.poll(1000).held.is_empty());
+    assert_eq!(bench.health.gravest(), None);
+    assert_eq!(bench.accepted(), ["XR_HAND/s/: 1.png"]);
+}

@@ -1,4 +1,4 @@
-//! One look at the device: open, set the format, stream, take one frame, close.
+//! One look at the device: open, set the format, stream, take frames, close.
 //!
 //! The only file that imports `v4l`, and written around what that crate (0.14) does:
 //! - `set_format` passes an old stride on to the driver, so the stride is cleared first and the one that comes
@@ -38,8 +38,10 @@ pub(super) struct Request {
     pub(super) height: u32,
     /// The longest wait for one frame.
     pub(super) frame_timeout: Duration,
-    /// Frames thrown away before the one that is taken.
+    /// Frames thrown away before the first that is taken.
     pub(super) warmup_frames: u32,
+    /// Frames to be taken, one after the other.
+    pub(super) frames: u32,
     /// When the attempt is to be given up.
     pub(super) deadline: Instant,
 }
@@ -112,33 +114,40 @@ impl DeviceError {
     }
 }
 
-/// Takes one frame. Everything is opened here and closed again.
-pub(super) fn take_frame(request: &Request) -> Result<RawFrame, DeviceError> {
+/// Takes the frames that were asked for and hands each to `taken`. Everything is opened here and closed again.
+pub(super) fn take_frames<E: From<DeviceError>>(
+    request: &Request,
+    mut taken: impl FnMut(RawFrame) -> Result<(), E>,
+) -> Result<(), E> {
     let failed = |doing| ioctl_failed(&request.device, doing);
     let device = Device::with_path(&request.device)
         .map_err(|source| DeviceError::Open { device: request.device.clone(), source })?;
     let capabilities = device.query_caps().map_err(failed("reading its capabilities"))?.capabilities;
     if !capabilities.contains(Capability::VIDEO_CAPTURE | Capability::STREAMING) {
-        return Err(DeviceError::NotACapture { device: request.device.clone() });
+        return Err(DeviceError::NotACapture { device: request.device.clone() }.into());
     }
 
     let format = set_format(&device, request)?;
     let mut stream =
         Stream::with_buffers(&device, Type::VideoCapture, BUFFERS).map_err(failed("mapping its buffers"))?;
     stream.set_timeout(request.frame_timeout);
-    let bytes = read_frame(&mut stream, request);
+    let mut warmup_left = request.warmup_frames;
+    let read = (0..request.frames).try_for_each(|_| {
+        let bytes = read_frame(&mut stream, request, &mut warmup_left)?;
+        taken(RawFrame {
+            bytes,
+            format: request.format,
+            width: format.width,
+            height: format.height,
+            stride_bytes: format.stride,
+        })
+    });
     if let Err(error) = stream.stop() {
         log::warn!("the stream of {} cannot be stopped: {error}", request.device.display());
         std::mem::forget(stream);
     }
 
-    Ok(RawFrame {
-        bytes: bytes?,
-        format: request.format,
-        width: format.width,
-        height: format.height,
-        stride_bytes: format.stride,
-    })
+    read
 }
 
 /// Sets the format and gives the one the driver chose: its sides and stride are what the frames have.
@@ -183,9 +192,12 @@ fn set_format(device: &Device, request: &Request) -> Result<Format, DeviceError>
     Ok(format)
 }
 
-/// The first whole frame after the warm-up.
-fn read_frame(stream: &mut Stream<'_>, request: &Request) -> Result<Vec<u8>, DeviceError> {
-    let mut warmup_left = request.warmup_frames;
+/// The next whole frame after the warm-up.
+fn read_frame(
+    stream: &mut Stream<'_>,
+    request: &Request,
+    warmup_left: &mut u32,
+) -> Result<Vec<u8>, DeviceError> {
     let mut damaged = 0;
     loop {
         if Instant::now() >= request.deadline {
@@ -198,8 +210,8 @@ fn read_frame(stream: &mut Stream<'_>, request: &Request) -> Result<Vec<u8>, Dev
                 ioctl_failed(&request.device, "reading a frame")(source)
             }
         })?;
-        if warmup_left > 0 {
-            warmup_left -= 1;
+        if *warmup_left > 0 {
+            *warmup_left -= 1;
             continue;
         }
         if meta.flags.contains(BufferFlags::ERROR) || meta.bytesused == 0 {

@@ -79,15 +79,41 @@ pub enum UnreadableFrame {
     Samples(u32, u32),
 }
 
-impl RawFrame {
-    /// The frame as an image file. `invert` is for devices in whose frames bone is dark.
-    pub(super) fn into_png(
-        self,
+/// The mean of frames that were taken one after the other: the quantum noise of one falls with the square root of
+/// their number.
+#[derive(Debug, Default)]
+pub(super) struct Mean {
+    first: Option<Radiograph>,
+    /// Of all frames but the first; empty while there is only that one.
+    sums: Vec<u32>,
+    frames: u32,
+}
+
+impl Mean {
+    /// Adds a frame. `invert` is for devices in whose frames bone is dark.
+    pub(super) fn add(
+        &mut self,
+        frame: RawFrame,
         invert: bool,
-        spec: &PreprocessSpec,
         limits: &Limits,
-    ) -> Result<CapturedFrame, UnreadableFrame> {
-        let radiograph = apply_window(self.into_radiograph(invert, limits)?, spec);
+    ) -> Result<(), UnreadableFrame> {
+        let frame = frame.into_radiograph(invert, limits)?;
+        self.frames += 1;
+        let Some(first) = &self.first else {
+            self.first = Some(frame);
+            return Ok(());
+        };
+        if frame.samples.len() != first.samples.len() || frame.max_value != first.max_value {
+            return Err(UnreadableFrame::Samples(frame.width, frame.height));
+        }
+        self.sums.resize(frame.samples.len(), 0);
+        self.sums.iter_mut().zip(&frame.samples).for_each(|(sum, sample)| *sum += u32::from(*sample));
+        Ok(())
+    }
+
+    /// The mean as an image file.
+    pub(super) fn into_png(self, spec: &PreprocessSpec) -> Result<CapturedFrame, UnreadableFrame> {
+        let radiograph = apply_window(self.into_radiograph()?, spec);
         let (width, height) = (radiograph.width, radiograph.height);
         let plane = ImageBuffer::<Luma<u16>, _>::from_raw(width, height, radiograph.samples)
             .ok_or(UnreadableFrame::Samples(width, height))?;
@@ -96,6 +122,22 @@ impl RawFrame {
         Ok(CapturedFrame { png: png.into_inner(), width_px: width, height_px: height })
     }
 
+    /// The mean lies between whole samples: it is kept in as many of the 16 bits as there are.
+    fn into_radiograph(self) -> Result<Radiograph, UnreadableFrame> {
+        let mut mean = self.first.ok_or(UnreadableFrame::Samples(0, 0))?;
+        if self.frames > 1 {
+            let scale = u32::from(u16::MAX / mean.max_value.max(1));
+            for (sample, sum) in mean.samples.iter_mut().zip(&self.sums) {
+                let sum = u64::from(sum + u32::from(*sample)) * u64::from(scale);
+                *sample = ((sum + u64::from(self.frames / 2)) / u64::from(self.frames)) as u16;
+            }
+            mean.max_value *= scale as u16;
+        }
+        Ok(mean)
+    }
+}
+
+impl RawFrame {
     fn into_radiograph(self, invert: bool, limits: &Limits) -> Result<Radiograph, UnreadableFrame> {
         let Self { bytes, format, width, height, stride_bytes } = self;
         match format {
@@ -135,13 +177,45 @@ mod tests {
         RawFrame { bytes, format: PixelFormat::Raw(FourCc::Y12), width, height, stride_bytes }
     }
 
+    fn png(frame: RawFrame, invert: bool, spec: &PreprocessSpec) -> Result<CapturedFrame, UnreadableFrame> {
+        let mut mean = Mean::default();
+        mean.add(frame, invert, &Limits::default())?;
+        mean.into_png(spec)
+    }
+
+    #[test]
+    fn the_mean_of_frames_is_finer_than_each() {
+        let flat = |level: u8| RawFrame {
+            bytes: vec![level; 64 * 64],
+            format: PixelFormat::Raw(FourCc::Grey),
+            width: 64,
+            height: 64,
+            stride_bytes: 64,
+        };
+        let mut mean = Mean::default();
+        for level in [100, 101, 101, 101] {
+            mean.add(flat(level), false, &Limits::default()).unwrap();
+        }
+        let mean = mean.into_radiograph().unwrap();
+        assert_eq!(mean.max_value, 65_535);
+        assert!(
+            mean.samples.iter().all(|&sample| sample == (100.75f64 * 257.0).round() as u16),
+            "{:?}",
+            mean.samples[0]
+        );
+
+        let mut uneven = Mean::default();
+        uneven.add(flat(1), false, &Limits::default()).unwrap();
+        assert!(uneven.add(ramp(64, 64, 128), false, &Limits::default()).is_err());
+    }
+
     #[test]
     fn a_stored_frame_is_displayed_as_the_raw_frame_is() {
         let spec = PreprocessSpec::square(64);
         for invert in [false, true] {
             let frame = ramp(200, 128, 416);
             let raw = frame.clone().into_radiograph(invert, &Limits::default()).unwrap();
-            let stored = frame.into_png(invert, &spec, &Limits::default()).unwrap();
+            let stored = png(frame, invert, &spec).unwrap();
             let again = decode(&stored.png, &Limits::default()).unwrap().radiograph;
             assert!(again.windowed);
             assert_eq!((again.width, again.height, again.max_value), (200, 128, u16::MAX));
@@ -163,7 +237,7 @@ mod tests {
             height: 64,
             stride_bytes: 64,
         };
-        let stored = frame.into_png(false, &PreprocessSpec::square(64), &Limits::default()).unwrap();
+        let stored = png(frame, false, &PreprocessSpec::square(64)).unwrap();
         let again = decode(&stored.png, &Limits::default()).unwrap().radiograph;
         assert!(again.samples.iter().all(|&sample| sample == 0));
     }
@@ -180,7 +254,7 @@ mod tests {
             height: 80,
             stride_bytes: 0,
         };
-        let stored = frame.into_png(true, &PreprocessSpec::square(64), &Limits::default()).unwrap();
+        let stored = png(frame, true, &PreprocessSpec::square(64)).unwrap();
         let again = decode(&stored.png, &Limits::default()).unwrap().radiograph;
         assert_eq!((again.width, again.height, again.max_value), (96, 80, u16::MAX));
         // Inverted: the dark upper left corner has become the bright one.
@@ -191,7 +265,7 @@ mod tests {
     fn a_short_frame_is_an_error() {
         let mut frame = ramp(64, 64, 128);
         frame.bytes.truncate(1000);
-        let error = frame.into_png(false, &PreprocessSpec::square(64), &Limits::default()).unwrap_err();
+        let error = png(frame, false, &PreprocessSpec::square(64)).unwrap_err();
         assert!(error.to_string().contains("1000 of"), "{error}");
     }
 

@@ -13,8 +13,8 @@ use dicom_transfer_syntax_registry::{TransferSyntaxRegistry, entries};
 use self::attributes::{Attributes, Photometric, text};
 use self::display::Display;
 use self::pixels::{Codec, Stored};
-use self::structure::{Encoding, Layout};
-use super::{DecodeError, DicomFacts, Format, Limits, Radiograph, raster};
+use self::structure::Encoding;
+use super::{DICOM_HEAD_MAX_BYTES, DecodeError, DicomFacts, DicomHead, Format, Limits, Radiograph, raster};
 
 pub(super) use self::structure::is_dicom;
 
@@ -25,7 +25,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Radiograph, Dicom
         return Err(unsupported_transfer_syntax(&file.transfer_syntax));
     };
     let layout = structure::walk(&file.data_set, &file.transfer_syntax)?;
-    let header = read_header(&layout)?;
+    let header = read_header(&layout.header, layout.encoding)?;
     let facts = read_facts(&header, &file.transfer_syntax);
     let Some(data) = &layout.pixels else {
         return Err(unsupported("it holds no pixel data"));
@@ -47,7 +47,34 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Radiograph, Dicom
 pub(super) fn facts(bytes: &[u8]) -> Result<DicomFacts, DecodeError> {
     let file = structure::part(bytes, inflated_max(&Limits::default()))?;
     let layout = structure::walk(&file.data_set, &file.transfer_syntax)?;
-    Ok(read_facts(&read_header(&layout)?, &file.transfer_syntax))
+    Ok(read_facts(&read_header(&layout.header, layout.encoding)?, &file.transfer_syntax))
+}
+
+/// Whether there is a codec for a transfer syntax.
+pub(super) fn decodes(transfer_syntax: &str) -> bool {
+    Codec::of(transfer_syntax).is_some()
+}
+
+/// Checks what comes before the pixels as [`decode`] does.
+pub(super) fn head(start: &[u8], limits: &Limits) -> Result<DicomHead, DecodeError> {
+    let file = structure::part_start(start, DICOM_HEAD_MAX_BYTES)?;
+    if !decodes(&file.transfer_syntax) {
+        return Err(unsupported_transfer_syntax(&file.transfer_syntax));
+    }
+    let head = structure::walk_head(&file.data_set, &file.transfer_syntax)?;
+    match head.pixels() {
+        None => return Err(unsupported("it holds no pixel data")),
+        Some(true) => return Err(unsupported("its samples are floating point numbers")),
+        Some(false) => {}
+    }
+    let header = read_header(&head.header, head.encoding())?;
+    let attributes = Attributes::read(&header)?;
+    limits.check_size(attributes.columns, attributes.rows)?;
+    Ok(DicomHead {
+        facts: read_facts(&header, &file.transfer_syntax),
+        sop_class_uid: text(&header, tags::SOP_CLASS_UID),
+        sop_instance_uid: text(&header, tags::SOP_INSTANCE_UID),
+    })
 }
 
 /// What a deflated data set may grow to: the largest native RGB image of 16 bits, and a generous header.
@@ -56,14 +83,14 @@ fn inflated_max(limits: &Limits) -> u64 {
 }
 
 /// Reads the elements that are looked at, and no others: what is wrong with the rest does not matter here.
-fn read_header(layout: &Layout<'_>) -> Result<InMemDicomObject, DecodeError> {
-    let syntax = match layout.encoding {
+fn read_header(header: &[u8], encoding: Encoding) -> Result<InMemDicomObject, DecodeError> {
+    let syntax = match encoding {
         Encoding { explicit: false, .. } => entries::IMPLICIT_VR_LITTLE_ENDIAN,
         Encoding { big_endian: false, .. } => entries::EXPLICIT_VR_LITTLE_ENDIAN,
         Encoding { big_endian: true, .. } => entries::EXPLICIT_VR_BIG_ENDIAN,
     };
     // The reader's own error can quote values, so it is not passed on.
-    InMemDicomObject::read_dataset_with_ts(&layout.header[..], &syntax.erased())
+    InMemDicomObject::read_dataset_with_ts(header, &syntax.erased())
         .map_err(|_| broken("its header cannot be read"))
 }
 

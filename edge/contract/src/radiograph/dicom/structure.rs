@@ -76,6 +76,30 @@ fn starts_with_element(bytes: &[u8]) -> bool {
 
 /// Parts a file. `inflated_max` bounds what a deflated data set may grow to, in bytes.
 pub(super) fn part(bytes: &[u8], inflated_max: u64) -> Result<File<'_>, DecodeError> {
+    let (transfer_syntax, data_set) = part_meta(bytes)?;
+    let data_set = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
+        Cow::Owned(inflate(data_set, inflated_max)?)
+    } else {
+        Cow::Borrowed(data_set)
+    };
+    Ok(File { transfer_syntax, data_set })
+}
+
+/// Parts the start of a file: as [`part`], but a deflated data set is inflated only as far as it goes, and to
+/// at most `inflated_max` bytes.
+pub(super) fn part_start(bytes: &[u8], inflated_max: u64) -> Result<File<'_>, DecodeError> {
+    let (transfer_syntax, data_set) = part_meta(bytes)?;
+    if transfer_syntax != uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
+        return Ok(File { transfer_syntax, data_set: Cow::Borrowed(data_set) });
+    }
+    let mut inflated = Vec::new();
+    // A start has no end: what came before the error is what is looked at.
+    let _ = flate2::read::DeflateDecoder::new(data_set).take(inflated_max).read_to_end(&mut inflated);
+    Ok(File { transfer_syntax, data_set: Cow::Owned(inflated) })
+}
+
+/// The transfer syntax, and the data set as it lies in the file.
+fn part_meta(bytes: &[u8]) -> Result<(String, &[u8]), DecodeError> {
     let bytes = match bytes {
         _ if bytes.get(128..132) == Some(b"DICM") => &bytes[132..],
         [b'D', b'I', b'C', b'M', rest @ ..] => rest,
@@ -91,13 +115,7 @@ pub(super) fn part(bytes: &[u8], inflated_max: u64) -> Result<File<'_>, DecodeEr
         }
     }
     let data_set = walker.rest();
-    let transfer_syntax = transfer_syntax.unwrap_or_else(|| guess_transfer_syntax(data_set));
-    let data_set = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-        Cow::Owned(inflate(data_set, inflated_max)?)
-    } else {
-        Cow::Borrowed(data_set)
-    };
-    Ok(File { transfer_syntax, data_set })
+    Ok((transfer_syntax.unwrap_or_else(|| guess_transfer_syntax(data_set)), data_set))
 }
 
 /// A UID without its padding, and without what a UID cannot hold: it is shown in an error.
@@ -123,13 +141,47 @@ fn inflate(deflated: &[u8], inflated_max: u64) -> Result<Vec<u8>, DecodeError> {
     Ok(data_set)
 }
 
-/// Whether an element's value is looked at: the description of the image, and what studies are told apart by.
+/// Whether an element's value is looked at: the description of the image, and what studies and images are told
+/// apart by.
 fn is_wanted(tag: Tag) -> bool {
-    tag.group() == 0x0028 || matches!(tag, tags::BODY_PART_EXAMINED | tags::STUDY_INSTANCE_UID)
+    const OTHERS: [Tag; 4] =
+        [tags::SOP_CLASS_UID, tags::SOP_INSTANCE_UID, tags::BODY_PART_EXAMINED, tags::STUDY_INSTANCE_UID];
+    tag.group() == 0x0028 || OTHERS.contains(&tag)
 }
 
-/// Walks a data set up to its pixel data, checking every length on the way.
+/// Walks a data set up to and over its pixel data, checking every length on the way.
 pub(super) fn walk<'a>(data_set: &'a [u8], transfer_syntax: &str) -> Result<Layout<'a>, DecodeError> {
+    let mut head = walk_head(data_set, transfer_syntax)?;
+    let pixels = match &head.pixels {
+        None => None,
+        Some(element) if element.tag == tags::PIXEL_DATA => Some(head.walker.pixel_data(element)?),
+        Some(_) => Some(PixelData::Float),
+    };
+    Ok(Layout { encoding: head.walker.encoding, header: head.header, pixels })
+}
+
+/// What comes before the pixel data.
+pub(super) struct Head<'a> {
+    walker: Walker<'a>,
+    /// The elements that are looked at, one after another.
+    pub header: Vec<u8>,
+    pixels: Option<Header>,
+}
+
+impl Head<'_> {
+    /// How the elements are written.
+    pub(super) fn encoding(&self) -> Encoding {
+        self.walker.encoding
+    }
+
+    /// Whether pixel data begins here, and whether its samples are floating point numbers.
+    pub(super) fn pixels(&self) -> Option<bool> {
+        self.pixels.as_ref().map(|element| element.tag != tags::PIXEL_DATA)
+    }
+}
+
+/// Walks a data set up to where its pixel data begins, checking every length on the way.
+pub(super) fn walk_head<'a>(data_set: &'a [u8], transfer_syntax: &str) -> Result<Head<'a>, DecodeError> {
     // Some writers compress the pixels and leave the elements in the implicit VR they had.
     let explicit = transfer_syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN && names_vr(data_set);
     let encoding = Encoding { explicit, big_endian: explicit && transfer_syntax == EXPLICIT_VR_BIG_ENDIAN };
@@ -138,20 +190,15 @@ pub(super) fn walk<'a>(data_set: &'a [u8], transfer_syntax: &str) -> Result<Layo
     while !walker.rest().is_empty() {
         let start = walker.at;
         let element = walker.element()?;
-        let pixels = match element.tag {
-            tags::PIXEL_DATA => walker.pixel_data(&element)?,
-            tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => PixelData::Float,
-            _ => {
-                walker.skip_value(&element, 0)?;
-                if is_wanted(element.tag) {
-                    header.extend_from_slice(&data_set[start..walker.at]);
-                }
-                continue;
-            }
-        };
-        return Ok(Layout { encoding, header, pixels: Some(pixels) });
+        if matches!(element.tag, tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA) {
+            return Ok(Head { walker, header, pixels: Some(element) });
+        }
+        walker.skip_value(&element, 0)?;
+        if is_wanted(element.tag) {
+            header.extend_from_slice(&data_set[start..walker.at]);
+        }
     }
-    Ok(Layout { encoding, header, pixels: None })
+    Ok(Head { walker, header, pixels: None })
 }
 
 /// Whether the first element of a data set names its VR.

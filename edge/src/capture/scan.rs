@@ -1,4 +1,4 @@
-//! One look at everything in the spool folder.
+//! One look at everything in a folder of studies.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -19,7 +19,7 @@ const FILES_MAX: usize = 20_000;
 pub(super) struct Scan {
     /// Files, by name.
     pub(super) files: Vec<Found>,
-    /// Folders of studies in which there is no file, relative to the spool folder.
+    /// Folders of studies in which there is no file, relative to the scanned folder.
     pub(super) empty_folders: BTreeSet<PathBuf>,
     /// Things that are neither files nor in the folder of a study type.
     pub(super) strangers: usize,
@@ -27,12 +27,14 @@ pub(super) struct Scan {
     pub(super) closed_folders: usize,
     /// There were more files than one scan takes in.
     pub(super) cut_short: bool,
+    /// A folder failed in a way that permissions do not explain: the medium may be going away.
+    pub(super) failing: bool,
 }
 
 /// A file.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    /// Its path relative to the spool folder.
+    /// Its path relative to the scanned folder.
     pub(super) relative: PathBuf,
     /// Its size in bytes.
     pub(super) size_bytes: u64,
@@ -51,14 +53,17 @@ impl Found {
     }
 }
 
-/// Scans the spool folder.
+/// Scans a folder of studies.
 ///
 /// # Errors
-/// When the folder itself cannot be read. What cannot be read below it is left out.
+/// When the folder itself cannot be read. What cannot be read below it is left out, and said.
 pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for entry in fs::read_dir(dir)? {
-        let Ok(entry) = entry else { continue };
+        let Ok(entry) = entry else {
+            scan.failing = true;
+            continue;
+        };
         let name = entry.file_name();
         let path = PathBuf::from(&name);
         let Ok(metadata) = entry.path().symlink_metadata() else { continue };
@@ -108,11 +113,17 @@ impl Scan {
         let list = match fs::read_dir(dir.join(folder)) {
             Ok(list) => list,
             Err(error) => {
-                self.closed_folders += usize::from(error.kind() != io::ErrorKind::NotFound);
+                match error.kind() {
+                    // Removed between two looks.
+                    io::ErrorKind::NotFound => {}
+                    io::ErrorKind::PermissionDenied => self.closed_folders += 1,
+                    _ => self.failing = true,
+                }
                 return Vec::new();
             }
         };
-        list.filter_map(Result::ok)
+        list.inspect(|entry| self.failing |= entry.is_err())
+            .filter_map(Result::ok)
             .filter_map(|entry| Some((folder.join(entry.file_name()), entry.path().symlink_metadata().ok()?)))
             .collect()
     }

@@ -1,4 +1,4 @@
-//! Which study a file of the spool belongs to.
+//! Which study an image belongs to, by where it lies or what its DICOM header says.
 
 use std::path::{Component, Path};
 
@@ -10,17 +10,20 @@ use crate::store::Origin;
 /// Origins of files that lie in the spool folder itself.
 pub(super) const ROOT_PREFIX: &str = "./";
 
+/// How the name of every study type, and so of every origin in a type's folder, begins.
+pub(super) const TYPE_PREFIX: &str = "XR_";
+
 /// Where a file lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// In a study type's folder: its study is known from its path.
     In(Origin),
-    /// In the spool folder itself.
+    /// In the folder of all studies itself.
     Root,
 }
 
 impl Place {
-    /// The place of a file by its path relative to the spool folder. Folders above were checked by the scan.
+    /// The place of a file by its path relative to the folder of all studies. Folders above were checked by the scan.
     pub(super) fn of(relative: &Path) -> Self {
         let parts: Vec<String> = relative.components().map(text).collect();
         match parts.as_slice() {
@@ -43,19 +46,24 @@ fn text(component: Component<'_>) -> String {
     component.as_os_str().to_string_lossy().into_owned()
 }
 
-/// The origin of a file in the spool folder itself. Two body parts of one DICOM study are two studies; what is
-/// not DICOM, or names no study, is a study of one view.
-pub(super) fn root_origin(name: &str, facts: Option<&DicomFacts>, default: Option<&StudyType>) -> Origin {
+/// The origin of an image that lies in no study's folder; its name begins with `prefix`. Two body parts of one DICOM
+/// study are two studies; what is not DICOM, or names no study, is a study of one view, called `name`.
+pub(super) fn dicom_origin(
+    prefix: &str,
+    name: &str,
+    facts: Option<&DicomFacts>,
+    default: Option<&StudyType>,
+) -> Origin {
     let body_part = facts.and_then(|facts| facts.body_part.as_deref()).and_then(StudyType::from_body_part);
     let study_type = body_part.or_else(|| default.cloned());
     let shown = study_type.as_ref().map_or("-", StudyType::as_str);
     match facts.and_then(|facts| facts.study_instance_uid.as_deref()) {
         Some(uid) => Origin {
-            name: format!("{ROOT_PREFIX}{shown}/{}", uid.trim_end_matches(['\0', ' '])),
+            name: format!("{prefix}{shown}/{}", uid.trim_end_matches(['\0', ' '])),
             study_type,
             single: false,
         },
-        None => Origin { name: format!("{ROOT_PREFIX}{name}"), study_type, single: true },
+        None => Origin { name: format!("{prefix}{name}"), study_type, single: true },
     }
 }
 
@@ -89,14 +97,17 @@ mod tests {
             body_part: part.map(str::to_owned),
             transfer_syntax: "1.2.840.10008.1.2.1".to_owned(),
         };
-        let hand = root_origin("1.dcm", Some(&facts(Some("HAND"), Some("1.2.3\0"))), None);
-        assert_eq!(hand, root_origin("2.dcm", Some(&facts(Some("HAND"), Some("1.2.3"))), None));
-        assert!(!hand.single);
-        let wrist = root_origin("3.dcm", Some(&facts(Some("WRIST"), Some("1.2.3"))), None);
+        let origin = |name: &str, facts: Option<&DicomFacts>, default: Option<&StudyType>| {
+            dicom_origin(ROOT_PREFIX, name, facts, default)
+        };
+        let hand = origin("1.dcm", Some(&facts(Some("HAND"), Some("1.2.3\0"))), None);
+        assert_eq!(hand, origin("2.dcm", Some(&facts(Some("HAND"), Some("1.2.3"))), None));
+        assert_eq!((hand.single, hand.name.as_str()), (false, "./XR_HAND/1.2.3"));
+        let wrist = origin("3.dcm", Some(&facts(Some("WRIST"), Some("1.2.3"))), None);
         assert_ne!(hand.name, wrist.name);
         let default: StudyType = "XR_ELBOW".parse().unwrap();
-        let nameless = root_origin("4.dcm", Some(&facts(None, None)), Some(&default));
+        let nameless = origin("4.dcm", Some(&facts(None, None)), Some(&default));
         assert_eq!((nameless.single, nameless.study_type), (true, Some(default)));
-        assert_eq!(root_origin("5.png", None, None).study_type, None);
+        assert_eq!(origin("5.png", None, None).study_type, None);
     }
 }

@@ -1,0 +1,63 @@
+//! inotify: a hint that shortens the wait for the next scan.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+/// When a folder that could not be watched is tried again.
+const WATCH_RETRY: Duration = Duration::from_secs(60);
+
+/// inotify's watch over the folder.
+pub(super) struct Watch {
+    sender: Sender<()>,
+    /// Something changed.
+    hint: Receiver<()>,
+    /// The folder that is watched, by device and inode, and the watch, which ends when dropped.
+    watched: Option<((u64, u64), RecommendedWatcher)>,
+    /// When to try again where inotify is not to be had, boot time.
+    retry: Duration,
+}
+
+impl Watch {
+    /// Nothing is watched yet.
+    pub(super) fn new() -> Self {
+        let (sender, hint) = bounded(1);
+        Self { sender, hint, watched: None, retry: Duration::ZERO }
+    }
+
+    /// Watches the folder that is there now: a watch ends with the folder it was for, without a word.
+    pub(super) fn keep_up(&mut self, dir: &Path, now: Duration) {
+        let Ok(metadata) = fs::metadata(dir) else { return };
+        let id = (metadata.dev(), metadata.ino());
+        if self.watched.as_ref().is_some_and(|(watched, _)| *watched == id) || now < self.retry {
+            return;
+        }
+        let sender = self.sender.clone();
+        // A full channel already says that something changed.
+        let watcher = notify::recommended_watcher(move |_| {
+            let _ = sender.try_send(());
+        });
+        let watched = watcher.and_then(|mut watcher| {
+            watcher.watch(dir, RecursiveMode::Recursive)?;
+            Ok((id, watcher))
+        });
+        if let Err(error) = &watched {
+            if self.retry.is_zero() {
+                log::warn!(
+                    "the spool folder cannot be watched ({error}); files are found at the next scan only"
+                );
+            }
+            self.retry = now + WATCH_RETRY;
+        }
+        self.watched = watched.ok();
+    }
+
+    /// Waits until something changed, at most for `patience`.
+    pub(super) fn wait(&self, patience: Duration) -> bool {
+        self.hint.recv_timeout(patience).is_ok()
+    }
+}
