@@ -201,6 +201,7 @@ impl App {
             store: store.clone(),
             model: model.clone(),
             limits: config.image.limits(),
+            quality: config.quality.clone(),
             health: Arc::clone(&health),
             done: wakes.keeper.clone(),
         };

@@ -17,6 +17,7 @@ use crate::capture::replay::ReplayConfig;
 use crate::capture::spool::SpoolConfig;
 use crate::capture::v4l2::V4l2Config;
 use crate::publish::MqttConfig;
+use crate::quality::QualityConfig;
 use crate::store::LimitsConfig;
 use crate::study::StudyConfig;
 use crate::web::WebConfig;
@@ -41,6 +42,8 @@ pub struct Config {
     pub study: StudyConfig,
     /// `[image]`
     pub image: ImageConfig,
+    /// `[quality]`
+    pub quality: QualityConfig,
     /// `[spool]`, where there is one.
     pub spool: Option<SpoolConfig>,
     /// `[v4l2]`, where there is one.
@@ -140,6 +143,8 @@ struct RawConfig {
     study: StudyConfig,
     #[serde(default)]
     image: ImageConfig,
+    #[serde(default)]
+    quality: QualityConfig,
     spool: Option<SpoolConfig>,
     v4l2: Option<V4l2Config>,
     dicom: Option<DicomConfig>,
@@ -187,6 +192,7 @@ impl Config {
         within("workers", raw.workers as u64, 0, 256)?;
         raw.study.check()?;
         raw.image.check()?;
+        raw.quality.check()?;
         raw.limits.check()?;
         raw.mqtt.check()?;
         raw.web.check()?;
@@ -222,6 +228,7 @@ impl Config {
             workers,
             study: raw.study,
             image: raw.image,
+            quality: raw.quality,
             spool: raw.spool,
             v4l2: raw.v4l2,
             dicom: raw.dicom,

@@ -13,13 +13,15 @@ use contract::result::{Rejection, ViewResult};
 
 use crate::health::{Health, Trouble};
 use crate::inference::{Model, rejected_view, scored_view};
-use crate::quality;
-use crate::store::{Store, StoreError};
+use crate::quality::{self, Flag, Plate, QualityConfig};
+use crate::store::{Claim, Store, StoreError};
 use crate::wake::{Stop, Wake};
 
 /// How long one image may take, decoding included, on the slowest board.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Earlier plates, the newest, that a new one is compared with.
+const PLATES_COMPARED: usize = 500;
 
 /// A worker. Clones share the model's weights; each runs on a thread of its own.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub struct Scoring {
     pub model: Model,
     /// What counts as a radiograph.
     pub limits: Limits,
+    /// From when on a radiograph is flagged.
+    pub quality: QualityConfig,
     /// Where progress is told.
     pub health: Arc<Health>,
     /// Woken when an image is done.
@@ -62,8 +66,8 @@ impl Scoring {
         let Some(claim) = self.store.claim()? else { return Ok(false) };
         crate::transition("score.begin");
         let image_id = claim.image_id.clone();
-        let view = self.score(&image_id, &claim.path(), claim.overruled);
-        self.store.finish(&claim, &view)?;
+        let (view, plate) = self.score(&claim)?;
+        self.store.finish_with_plate(&claim, &view, plate.map(|plate| plate.to_bytes()))?;
         if self.health.set(Trouble::StoreFailing, false) {
             log::info!("scores can be kept again");
         }
@@ -77,24 +81,44 @@ impl Scoring {
         Ok(true)
     }
 
-    fn score(&self, image_id: &str, path: &Path, overruled: bool) -> ViewResult {
-        let id = Some(image_id.to_owned());
-        let radiograph = match self.radiograph(path, overruled) {
+    /// The view, and the plate's signature where there is a radiograph.
+    fn score(&self, claim: &Claim) -> Result<(ViewResult, Option<Plate>), StoreError> {
+        let id = Some(claim.image_id.clone());
+        let rejected = |Rejection { reason, detail }| rejected_view(id.clone(), reason, detail);
+        let radiograph = match self.radiograph(&claim.path()) {
             Ok(radiograph) => radiograph,
-            Err(Rejection { reason, detail }) => return rejected_view(id, reason, detail),
+            Err(rejection) => return Ok((rejected(rejection), None)),
         };
-        match catch(|| self.model.score(&radiograph)) {
-            Ok(Ok(score)) => scored_view(id, score),
+        let plate = Plate::of(&radiograph);
+        let flags = self.flags(claim, &radiograph, &plate)?;
+        if let Some(flag) = flags.iter().find(|flag| !(claim.overruled && flag.overrulable)) {
+            let rejection = Rejection { reason: flag.reason, detail: flag.detail.clone() };
+            return Ok((rejected(rejection), Some(plate)));
+        }
+        let overruled = flags.into_iter().map(|flag| flag.reason).collect();
+        let view = match catch(|| self.model.score(&radiograph)) {
+            Ok(Ok(score)) => ViewResult { overruled, ..scored_view(id, score) },
             Ok(Err(error)) => rejected_view(id, RejectReason::ModelOutput, error.to_string()),
             Err(panic) => rejected_view(
                 id,
                 RejectReason::ModelOutput,
                 format!("the model could not be run ({panic}); report this with the image"),
             ),
-        }
+        };
+        Ok((view, Some(plate)))
     }
 
-    fn radiograph(&self, path: &Path, overruled: bool) -> Result<Radiograph, Rejection> {
+    /// Why it should be taken again, gravest first.
+    fn flags(&self, claim: &Claim, radiograph: &Radiograph, plate: &Plate) -> Result<Vec<Flag>, StoreError> {
+        let mut flags = quality::judge(radiograph, &self.quality);
+        let earlier = self.store.plates(claim, PLATES_COMPARED)?;
+        let earlier =
+            earlier.iter().filter_map(|(number, bytes)| Some((number.clone(), Plate::from_bytes(bytes)?)));
+        flags.extend(quality::duplicate(plate, earlier, &self.quality));
+        Ok(flags)
+    }
+
+    fn radiograph(&self, path: &Path) -> Result<Radiograph, Rejection> {
         let rejection = |reason, detail| Rejection { reason, detail };
         let mut bytes = Vec::new();
         File::open(path)
@@ -109,12 +133,7 @@ impl Scoring {
                 rejection(RejectReason::Corrupt, detail)
             })?
             .map_err(|error| rejection(error.reason(), error.to_string()))?;
-        match quality::check_sized(&decoded.radiograph, self.limits.side_min_px) {
-            Err(refusal) if !(overruled && quality::overrulable(refusal.reason)) => {
-                Err(rejection(refusal.reason, refusal.detail))
-            }
-            _ => Ok(decoded.radiograph),
-        }
+        Ok(decoded.radiograph)
     }
 }
 

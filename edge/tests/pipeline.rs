@@ -43,7 +43,7 @@ impl Station {
     fn at(dir: tempfile::TempDir, model: &Model) -> Self {
         let root = dir.path().display();
         let text = format!(
-            "station = \"t\"\nstate_dir = \"{root}/state\"\n[study]\nidle_close_s = 10\n[spool]\ndir = \"{root}/spool\"\n"
+            "station = \"t\"\nstate_dir = \"{root}/state\"\n[quality]\noff = [\"duplicate\"]\n[study]\nidle_close_s = 10\n[spool]\ndir = \"{root}/spool\"\n"
         );
         let config = Config::parse(&text, Path::new("t.toml")).unwrap();
         let store = Store::open(&config.state_dir, config.limits).unwrap();
@@ -53,6 +53,7 @@ impl Station {
             store: store.clone(),
             model: model.clone(),
             limits: config.image.limits(),
+            quality: config.quality.clone(),
             health: Arc::clone(&health),
             done: Wake::new(1),
         };

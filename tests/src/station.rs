@@ -63,7 +63,7 @@ impl Station {
         fs::create_dir_all(dir.path().join("spool"))?;
         let text = format!(
             "station = \"{NAME}\"\nstate_dir = \"{root}/state\"\nbundle_dir = \"{}\"\n\
-             allow_demo_model = {}\n\n[study]\nidle_close_s = 1\n\n[spool]\ndir = \"{root}/spool\"\n\
+             allow_demo_model = {}\n\n[quality]\noff = [\"too_small\", \"duplicate\"]\n\n[study]\nidle_close_s = 1\n\n[spool]\ndir = \"{root}/spool\"\n\
              rescan_ms = 100\nsettle_ms = 100\n\n[mqtt]\nport = {}\nbackoff_min_ms = 50\nbackoff_max_ms = 500\n\
              puback_timeout_s = 3\n\n[web]\nlisten = \"127.0.0.1:{web_port}\"\n{}",
             setup.bundle.display(),

@@ -116,6 +116,9 @@ pub struct ViewResult {
     pub activation_map: Option<ActivationMap>,
     /// Why the view was not scored.
     pub rejected: Option<Rejection>,
+    /// Reasons of the acquisition gate that the technician overruled, so that the view was scored in spite of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overruled: Vec<RejectReason>,
     /// Time the model took, in milliseconds.
     pub inference_ms: Option<f64>,
 }

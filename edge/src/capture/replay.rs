@@ -251,7 +251,7 @@ mod tests {
 
         /// `origin: views` of each study, oldest first.
         fn studies(&self) -> Vec<String> {
-            let mut studies = self.store.recent_studies(100).unwrap();
+            let mut studies = self.store.newest_studies(100).unwrap();
             studies.reverse();
             studies.iter().map(|study| format!("{}: {}", study.origin, study.images.len())).collect()
         }

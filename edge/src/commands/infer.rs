@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::inference::{Bundle, Model, compose, rejected_view, scored_view};
-use crate::quality;
+use crate::quality::{self, QualityConfig};
 
 /// Where a bundle is looked for when none is named: the station's own, the packaged demo, this repository's.
 const BUNDLE_DIRS: [&str; 3] = ["/var/lib/ulna/bundle", "/usr/share/ulna/demo/bundle", "edge/demo/bundle"];
@@ -202,9 +202,10 @@ fn score_file(model: &Model, path: PathBuf) -> View {
             return View { path, dicom, result: rejected(error.reason(), error.to_string()) };
         }
     };
-    let result = match quality::check(&decoded.radiograph) {
-        Err(refusal) => rejected(refusal.reason, refusal.detail),
-        Ok(()) => match model.score(&decoded.radiograph) {
+    let flags = quality::judge(&decoded.radiograph, &QualityConfig::default());
+    let result = match flags.into_iter().next() {
+        Some(flag) => rejected(flag.reason, flag.detail),
+        None => match model.score(&decoded.radiograph) {
             Ok(score) => scored_view(None, score),
             Err(error) => rejected(RejectReason::ModelOutput, error.to_string()),
         },

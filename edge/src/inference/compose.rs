@@ -17,6 +17,7 @@ pub fn scored_view(image_id: Option<String>, score: ViewScore) -> ViewResult {
         logit: Some(score.logit),
         activation_map: Some(score.activation_map),
         rejected: None,
+        overruled: Vec::new(),
         inference_ms: Some(score.inference_ms),
     }
 }
@@ -29,6 +30,7 @@ pub fn rejected_view(image_id: Option<String>, reason: RejectReason, detail: Str
         logit: None,
         activation_map: None,
         rejected: Some(Rejection { reason, detail }),
+        overruled: Vec::new(),
         inference_ms: None,
     }
 }

@@ -277,6 +277,19 @@ impl Store {
     /// # Errors
     /// When SQLite fails: the image then waits again. When a file cannot be moved: the next start moves it.
     pub fn finish(&self, claim: &Claim, view: &ViewResult) -> Result<(), StoreError> {
+        self.finish_with_plate(claim, view, None)
+    }
+
+    /// [`Store::finish`] with the signature by which the plate is known again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_with_plate(
+        &self,
+        claim: &Claim,
+        view: &ViewResult,
+        plate: Option<Vec<u8>>,
+    ) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
         let json = serde_json::to_string(view).map_err(json_error("view"))?;
         let (state, place) =
@@ -286,8 +299,8 @@ impl Store {
             let mut connection = self.connection();
             let tx = Transaction::new(&mut connection, TransactionBehavior::Immediate).doing(doing)?;
             tx.execute(
-                "UPDATE images SET state = ?2, file = ?3, view = ?4 WHERE id = ?1",
-                params![claim.id, state, place, json],
+                "UPDATE images SET state = ?2, file = ?3, view = ?4, plate = ?5 WHERE id = ?1",
+                params![claim.id, state, place, json, plate],
             )
             .doing(doing)?;
             audit(&tx, now_ms, state, Some(claim.study.0), Some(&claim.image_id), None).doing(doing)?;
@@ -308,6 +321,26 @@ impl Store {
             self.bound_rejected()?;
         }
         Ok(())
+    }
+
+    /// Signatures of the newest plates that count, each with its study's number; the claimed image's own left out.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn plates(&self, claim: &Claim, limit: usize) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        const DOING: &str = "read earlier plates";
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT number, plate FROM images JOIN studies ON studies.id = study_id
+                 WHERE plate IS NOT NULL AND state = 'scored' AND excluded = 0 AND images.id != ?1
+                 ORDER BY images.id DESC LIMIT ?2",
+            )
+            .doing(DOING)?;
+        let rows = statement
+            .query_map(params![claim.id, limit], |row| Ok((row.get(0)?, row.get(1)?)))
+            .doing(DOING)?;
+        rows.collect::<rusqlite::Result<_>>().doing(DOING)
     }
 
     /// Moves the files of rejected images that still lie under `images/`.
@@ -367,6 +400,7 @@ fn rejected_view(image_id: &str, rejection: Rejection) -> ViewResult {
         logit: None,
         activation_map: None,
         rejected: Some(rejection),
+        overruled: Vec::new(),
         inference_ms: None,
     }
 }

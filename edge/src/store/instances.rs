@@ -134,7 +134,7 @@ mod tests {
         assert!(!refused.to_string().contains("1.2.3"), "{refused}");
         // One name is not the start of another, and the same content under another name is another image.
         assert!(!send(&store, "1.2.34", "1.2.840.10008.1.2", "content").unwrap().again);
-        assert_eq!(store.recent_studies(9).unwrap()[0].images.len(), 2);
+        assert_eq!(store.newest_studies(9).unwrap()[0].images.len(), 2);
         let files = std::fs::read_dir(dir.path().join("images")).unwrap().count();
         assert_eq!(files, 2, "what was not accepted leaves nothing behind");
     }

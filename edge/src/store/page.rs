@@ -119,6 +119,14 @@ impl Store {
         rows.into_iter().map(|row| row.complete(&connection)).collect()
     }
 
+    /// The newest studies, newest first.
+    ///
+    /// # Errors
+    /// As [`Store::studies`].
+    pub fn newest_studies(&self, limit: usize) -> Result<Vec<StudyRow>, StoreError> {
+        self.studies(&StudyFilter { limit, ..StudyFilter::default() })
+    }
+
     /// One study by its number.
     ///
     /// # Errors

@@ -40,6 +40,7 @@ fn view(image_id: &str, usable: bool) -> ViewResult {
         logit: usable.then_some(0.0),
         activation_map: None,
         rejected: (!usable).then_some(rejection),
+        overruled: Vec::new(),
         inference_ms: usable.then_some(1.0),
     }
 }
@@ -284,7 +285,7 @@ fn an_old_folder_name_is_another_study() {
     let grouping = Grouping { reopen_max_ms: 1, ..GROUPING };
     let second = store.accept(staged, &NewImage { grouping, ..image(&origin(0)) }).unwrap();
     assert_eq!((first.study_number.as_str(), second.study_number.as_str()), ("WRI-0001", "WRI-0002"));
-    assert_eq!(store.studies(&StudyFilter { limit: 10, ..StudyFilter::default() }).unwrap().len(), 2);
+    assert_eq!(store.newest_studies(10).unwrap().len(), 2);
 }
 
 #[test]
@@ -407,12 +408,7 @@ fn old_acknowledged_studies_are_forgotten_with_their_files() {
     let months_ago_ms = store.now_ms() - 100 * 86_400_000;
     store.connection().execute("UPDATE studies SET closed_at_ms = ?1", [months_ago_ms]).unwrap();
     assert_eq!(store.upkeep().unwrap(), 1);
-    let left: Vec<String> = store
-        .studies(&StudyFilter { limit: 10, ..StudyFilter::default() })
-        .unwrap()
-        .into_iter()
-        .map(|study| study.number)
-        .collect();
+    let left: Vec<String> = store.newest_studies(10).unwrap().into_iter().map(|study| study.number).collect();
     assert_eq!(left, ["WRI-0003", "WRI-0002"]);
     assert_eq!(names(dir.path().join("images")).len(), 2);
     // Its number is not used again.
@@ -491,7 +487,7 @@ fn images_go_before_names_and_names_before_the_study() {
     let mine = store.study(&number).unwrap().unwrap();
     assert_eq!(mine.reference.as_deref(), Some("Doe"));
     older(2);
-    let all = store.studies(&StudyFilter { limit: 10, ..StudyFilter::default() }).unwrap();
+    let all = store.newest_studies(10).unwrap();
     assert_eq!(all.len(), 2);
     for study in &all {
         assert!(study.reference.is_none() && study.origin.starts_with("forgotten/"), "{study:?}");

@@ -94,16 +94,16 @@ fn a_view_is_retaken_or_dropped_and_a_correction_is_a_new_revision() {
 fn a_rejected_view_is_scored_when_the_technician_overrules() {
     let station = Station::start();
     let number = station.open(json!({"study_type": "XR_WRIST"}));
-    let mut blank = std::io::Cursor::new(Vec::new());
-    image::GrayImage::from_pixel(200, 200, image::Luma([90]))
-        .write_to(&mut blank, image::ImageFormat::Png)
-        .unwrap();
-    let flagged = station.add(&number, blank.get_ref());
+    let mut dull = image::load_from_memory(&radiograph()).unwrap().to_luma8();
+    dull.pixels_mut().for_each(|pixel| pixel.0[0] = 90 + pixel.0[0] / 8);
+    let mut file = std::io::Cursor::new(Vec::new());
+    dull.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    let flagged = station.add(&number, file.get_ref());
     let broken = station.add(&number, b"no image at all");
     station.post(&format!("/api/v1/studies/{number}/close"), &json!({}));
     let study = station.wait_for(&number, closed);
     assert_eq!(study["result"]["outcome"], "rejected");
-    assert_eq!(study["images"][0]["rejected"]["reason"], "blank");
+    assert_eq!(study["images"][0]["rejected"]["reason"], "low_contrast");
     assert_eq!(
         (&study["images"][0]["overrulable"], &study["images"][1]["overrulable"]),
         (&json!(true), &json!(false))
@@ -118,6 +118,29 @@ fn a_rejected_view_is_scored_when_the_technician_overrules() {
     let study = station.wait_for(&number, |study| study["revision"] == 2);
     assert_eq!(study["result"]["outcome"], "scored");
     assert_eq!(study["images"][0]["state"], "scored");
+    assert!(
+        study["images"][0]["overruled"].as_array().unwrap().contains(&json!("low_contrast")),
+        "{study:#}"
+    );
+}
+
+#[test]
+fn a_plate_sent_twice_is_known_again() {
+    let station = Station::start();
+    let first = station.open(json!({"study_type": "XR_WRIST"}));
+    station.add(&first, &radiograph());
+    station.wait_for(&first, |study| study["images"][0]["state"] == "scored");
+    let second = station.open(json!({"study_type": "XR_WRIST"}));
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    image::load_from_memory(&radiograph())
+        .unwrap()
+        .to_luma8()
+        .write_to(&mut jpeg, image::ImageFormat::Jpeg)
+        .unwrap();
+    station.add(&second, jpeg.get_ref());
+    let study = station.wait_for(&second, |study| study["images"][0]["state"] != "waiting");
+    assert_eq!(study["images"][0]["rejected"]["reason"], "duplicate");
+    assert!(study["images"][0]["rejected"]["detail"].as_str().unwrap().contains(&first), "{study:#}");
 }
 
 #[test]

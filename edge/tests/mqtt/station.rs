@@ -130,6 +130,7 @@ impl Outbox {
                 logit: Some(-1.1),
                 activation_map: None,
                 rejected: None,
+                overruled: Vec::new(),
                 inference_ms: Some(10.0),
             };
             self.store.finish(&claim, &view).unwrap();

@@ -184,7 +184,7 @@ mod tests {
 
     fn grey(width: u32, height: u32) -> Radiograph {
         let samples = (0..width * height).map(|i| (i % width * 200 / width) as u16).collect();
-        Radiograph { width, height, max_value: 255, windowed: true, samples }
+        Radiograph { width, height, max_value: 255, windowed: true, coloured_permille: 0, samples }
     }
 
     fn map(width: u32, height: u32, values: &[f32]) -> ActivationMap {

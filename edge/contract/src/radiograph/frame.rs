@@ -140,5 +140,5 @@ pub fn unpack(bytes: &[u8], layout: &FrameLayout, invert: bool) -> Result<Radiog
             ),
         }
     }
-    Ok(Radiograph { width, height, max_value, windowed: false, samples })
+    Ok(Radiograph { width, height, max_value, windowed: false, coloured_permille: 0, samples })
 }

@@ -72,7 +72,18 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Radiograph, Decode
         });
     };
     limits.check_size(header.width, header.height)?;
-    let Pixels { bytes, channels, orientation } = decode_pixels(bytes, Format::Jpeg, false)?;
+    let Pixels { mut bytes, mut channels, orientation, ycbcr } = decode_pixels(bytes, Format::Jpeg, false)?;
+    let mut coloured_permille = None;
+    if ycbcr && channels == 3 {
+        let is_coloured = |pixel: &&[u8]| {
+            pixel[1..].iter().any(|chroma| raster::chroma_is_visible(u16::from(*chroma), 255))
+        };
+        let coloured = bytes.chunks_exact(3).filter(is_coloured).count();
+        coloured_permille = Some(raster::permille(coloured, bytes.len() / 3));
+        // The luma of YCbCr is Y itself.
+        bytes = bytes.into_iter().step_by(3).collect();
+        channels = 1;
+    }
     let image = if channels == 1 {
         image::GrayImage::from_raw(header.width, header.height, bytes).map(DynamicImage::ImageLuma8)
     } else {
@@ -82,14 +93,17 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Radiograph, Decode
         format: Format::Jpeg,
         detail: "it holds fewer pixels than it says".to_owned(),
     })?;
-    raster::to_radiograph(image, orientation, Format::Jpeg)
+    let radiograph = raster::to_radiograph(image, orientation, Format::Jpeg)?;
+    let coloured_permille = coloured_permille.unwrap_or(radiograph.coloured_permille);
+    Ok(Radiograph { coloured_permille, ..radiograph })
 }
 
-/// Decoded 8-bit samples: luma (`channels` is 1) or RGB (3).
+/// Decoded 8-bit samples: luma (`channels` is 1), RGB or YCbCr (3).
 pub(super) struct Pixels {
     pub bytes: Vec<u8>,
     pub channels: usize,
     pub orientation: Orientation,
+    pub ycbcr: bool,
 }
 
 /// Decodes a lossy codestream of 8 bit whose sizes have been checked. Three components that nothing marks are
@@ -104,9 +118,9 @@ pub(super) fn decode_pixels(
         DecoderOptions::default().set_strict_mode(true).set_max_width(side_max).set_max_height(side_max);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| explain(format, error))?;
-    // The luma of YCbCr is Y itself; asked for YCbCr, the decoder leaves the components as they are.
+    // Asked for YCbCr, the decoder leaves the components as they are. A file's chroma says whether it is a photograph.
     let (output, channels) = match decoder.input_colorspace() {
-        Some(ColorSpace::YCbCr) if unmarked_is_rgb => (ColorSpace::YCbCr, 3),
+        Some(ColorSpace::YCbCr) if unmarked_is_rgb || format == Format::Jpeg => (ColorSpace::YCbCr, 3),
         Some(ColorSpace::Luma | ColorSpace::YCbCr) => (ColorSpace::Luma, 1),
         _ => (ColorSpace::RGB, 3),
     };
@@ -116,7 +130,7 @@ pub(super) fn decode_pixels(
         .exif()
         .and_then(|chunk| Orientation::from_exif_chunk(chunk))
         .unwrap_or(Orientation::NoTransforms);
-    Ok(Pixels { bytes, channels, orientation })
+    Ok(Pixels { bytes, channels, orientation, ycbcr: output == ColorSpace::YCbCr })
 }
 
 /// Walks the marker segments and the entropy-coded data between them (ITU-T T.81 annex B) to the EOI marker.

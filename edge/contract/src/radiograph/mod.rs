@@ -24,6 +24,8 @@ pub struct Radiograph {
     /// Whether 0 to `max_value` is the range to display. If not (raw frames, DICOM without a VOI window),
     /// preprocessing finds a window from the samples.
     pub windowed: bool,
+    /// Share of the pixels that visibly had colour before they became grey, in thousandths; 0 of a grey source.
+    pub coloured_permille: u16,
     /// `width * height` samples, row by row.
     pub samples: Vec<u16>,
 }
@@ -52,6 +54,22 @@ pub enum RejectReason {
     Blank,
     /// The model gave something that is not a number.
     ModelOutput,
+    /// Too little signal: dark, or lost in noise.
+    UnderExposed,
+    /// Burnt out to white.
+    OverExposed,
+    /// Too many samples at the ends of the range, where differences are lost.
+    Clipped,
+    /// Bone is dark and the background bright.
+    Inverted,
+    /// The samples span a small part of the range.
+    LowContrast,
+    /// The collimator cut anatomy off, or left too small a field.
+    Cropped,
+    /// An earlier plate, sent again.
+    Duplicate,
+    /// A photograph, a page, a screen or noise.
+    NotARadiograph,
 }
 
 /// What [`decode`] refuses for its size, before it allocates anything for the pixels.

@@ -41,6 +41,7 @@ pub(super) fn to_radiograph(
 ) -> Result<Radiograph, DecodeError> {
     image.apply_orientation(orientation);
     let (width, height) = (image.width(), image.height());
+    let coloured_permille = coloured_permille(&image);
     let (samples, max_value) = match &image {
         DynamicImage::ImageLuma8(plane) => (widen(plane, 1, |p| u16::from(p[0])), 255),
         DynamicImage::ImageLumaA8(plane) => (widen(plane, 2, |p| u16::from(p[0])), 255),
@@ -55,12 +56,47 @@ pub(super) fn to_radiograph(
             return Err(DecodeError::UnsupportedImage { format, detail });
         }
     };
-    Ok(Radiograph { width, height, max_value, windowed: true, samples })
+    Ok(Radiograph { width, height, max_value, windowed: true, coloured_permille, samples })
 }
 
 /// One sample for each pixel of `channels` values.
 fn widen<T>(values: &[T], channels: usize, to_sample: impl Fn(&[T]) -> u16) -> Vec<u16> {
     values.chunks_exact(channels).map(to_sample).collect()
+}
+
+/// Share of an image's pixels that visibly have colour, in thousandths.
+fn coloured_permille(image: &DynamicImage) -> u16 {
+    fn of<T: Copy + Into<u32>>(values: &[T], channels: usize) -> u16 {
+        let white = values.iter().map(|value| (*value).into()).max().unwrap_or(0).max(255) as u16;
+        let is_coloured = |pixel: &&[T]| {
+            let [red, green, blue] = [0, 1, 2].map(|channel| pixel[channel].into() as u16);
+            is_coloured(red, green, blue, white)
+        };
+        let coloured = values.chunks_exact(channels).filter(is_coloured).count();
+        permille(coloured, values.len() / channels)
+    }
+    match image {
+        DynamicImage::ImageRgb8(plane) => of(plane, 3),
+        DynamicImage::ImageRgba8(plane) => of(plane, 4),
+        DynamicImage::ImageRgb16(plane) => of(plane, 3),
+        DynamicImage::ImageRgba16(plane) => of(plane, 4),
+        _ => 0,
+    }
+}
+
+/// Whether a pixel's channels differ by more than a tint or a lossy compression's error, a ninth of white.
+pub(super) fn is_coloured(red: u16, green: u16, blue: u16, white: u16) -> bool {
+    red.max(green).max(blue) - red.min(green).min(blue) > white / 9
+}
+
+/// The same of a difference channel of YCbCr, whose middle is grey.
+pub(super) fn chroma_is_visible(chroma: u16, white: u16) -> bool {
+    chroma.abs_diff(white / 2 + 1) > white / 16
+}
+
+/// A share in thousandths; 0 of none.
+pub(super) fn permille(part: usize, whole: usize) -> u16 {
+    (part as u64 * 1000 / whole.max(1) as u64) as u16
 }
 
 /// Luma by ITU-R BT.601. The weights add up to one, so a grey pixel keeps its value.

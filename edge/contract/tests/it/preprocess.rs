@@ -7,7 +7,7 @@ use proptest::prelude::*;
 fn radiograph(width: u32, height: u32, max_value: u16, sample: impl Fn(u32, u32) -> u16) -> Radiograph {
     let samples =
         (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| sample(x, y)).collect();
-    Radiograph { width, height, max_value, windowed: true, samples }
+    Radiograph { width, height, max_value, windowed: true, coloured_permille: 0, samples }
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn images(&self) -> usize {
-        self.store.recent_studies(100).unwrap().iter().map(|study| study.images.len()).sum()
+        self.store.newest_studies(100).unwrap().iter().map(|study| study.images.len()).sum()
     }
 
     /// Files in the store, whole or not.
@@ -206,7 +206,7 @@ fn refused_objects_leave_nothing_behind_and_the_association_goes_on() {
     *other.last_mut().unwrap() = 0;
     assert_eq!(store(store_request(CR, "1.2.3.4"), &other), 0x0111);
     assert_eq!((bench.images(), bench.files()), (1, 1));
-    let study = bench.store.recent_studies(1).unwrap().remove(0);
+    let study = bench.store.newest_studies(1).unwrap().remove(0);
     assert_eq!(study.origin, "dicom/XR_WRIST/1.2.3");
     assert_eq!(study.images[0].source_name, "DIGITISER");
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::config::Config;
-use crate::store::{Store, StudyFilter};
+use crate::store::Store;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -50,7 +50,7 @@ impl Bench {
     }
 
     fn accepted(&self) -> Vec<String> {
-        let studies = self.store.studies(&StudyFilter { limit: 100, ..StudyFilter::default() }).unwrap();
+        let studies = self.store.newest_studies(100).unwrap();
         let mut names: Vec<String> = studies
             .iter()
             .flat_map(|study| {
@@ -151,7 +151,7 @@ fn a_file_too_large_becomes_a_rejected_view_beside_the_others() {
     File::options().write(true).open(bench.path("XR_HAND/s/2.dcm")).unwrap().set_len(5 << 20).unwrap();
     bench.poll(0);
     bench.poll(600);
-    let study = bench.store.studies(&StudyFilter { limit: 1, ..StudyFilter::default() }).unwrap().remove(0);
+    let study = bench.store.newest_studies(1).unwrap().remove(0);
     let rejection = study.images[1].view.clone().unwrap().rejected.unwrap();
     assert!(rejection.detail.contains("5 MiB, more than the 1 MiB"), "{}", rejection.detail);
     assert_eq!(study.images[0].view, None);

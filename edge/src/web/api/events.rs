@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::types::{Station, Study, newest};
+use super::types::{Station, Study};
 use crate::web::Sources;
 use crate::web::problem::Problem;
 
@@ -89,8 +89,9 @@ impl Told {
         self.looks = self.looks.wrapping_add(1);
         let changes = self.sources.store.changes();
         if self.changes != Some(changes) {
-            match newest(&self.sources, FOLLOWED) {
-                Ok(studies) => {
+            match self.sources.store.newest_studies(FOLLOWED) {
+                Ok(rows) => {
+                    let studies: Vec<Study> = rows.into_iter().map(Study::from).collect();
                     self.changes = Some(changes);
                     self.studies_news(&studies, &mut events);
                 }

@@ -2,6 +2,7 @@
 
 use contract::bundle::{Purpose, WithheldReason};
 use contract::preprocess::Aspect;
+use contract::radiograph::RejectReason;
 use contract::result::{
     ActivationMap, ModelSummary, Outcome, Presence, Rejection, StudyResult, UsedPoints, ViewResult,
 };
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::publish::BrokerState;
 use crate::quality;
-use crate::store::{Accepted, ImageRow, ImageState, OutboxEntry, StoreError, StudyRow};
+use crate::store::{Accepted, ImageRow, ImageState, OutboxEntry, StudyRow};
 use crate::web::Sources;
 
 /// How the station is.
@@ -150,6 +151,8 @@ pub struct Image {
     pub rejected: Option<Rejection>,
     /// Whether the technician may have it scored all the same.
     pub overrulable: bool,
+    /// Reasons that the technician overruled.
+    pub overruled: Vec<RejectReason>,
 }
 
 /// A list of studies.
@@ -324,14 +327,15 @@ impl From<ImageRow> for Image {
             inference_ms: None,
             rejected: None,
             overrulable: false,
+            overruled: Vec::new(),
         };
         // An overruled image waits again, and its old rejection is no news.
         if let Some(view) = row.view.filter(|_| row.state != ImageState::Waiting) {
-            let ViewResult { probability, activation_map, rejected, inference_ms, .. } = view;
+            let ViewResult { probability, activation_map, rejected, overruled, inference_ms, .. } = view;
             let may = rejected.as_ref().is_some_and(|rejection| quality::overrulable(rejection.reason));
             image.overrulable = may && row.kept && row.state == ImageState::Rejected;
             (image.probability, image.activation_map) = (probability, activation_map);
-            (image.inference_ms, image.rejected) = (inference_ms, rejected);
+            (image.inference_ms, image.rejected, image.overruled) = (inference_ms, rejected, overruled);
         }
         image
     }
@@ -341,10 +345,4 @@ impl From<Accepted> for Taken {
     fn from(accepted: Accepted) -> Self {
         Self { image_id: accepted.image_id, study_number: accepted.study_number }
     }
-}
-
-/// The station's studies as the page lists them.
-pub(super) fn newest(sources: &Sources, limit: usize) -> Result<Vec<Study>, StoreError> {
-    let filter = crate::store::StudyFilter { limit, ..Default::default() };
-    Ok(sources.store.studies(&filter)?.into_iter().map(Study::from).collect())
 }

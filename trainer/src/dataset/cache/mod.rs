@@ -269,7 +269,8 @@ fn probe(spec: &PreprocessSpec) -> Option<u32> {
     let (width, height) = (211, 157);
     let sample = |place: u32| (place.wrapping_mul(2_654_435_761) >> 20) as u16;
     let samples = (0..width * height).map(sample).collect();
-    let radiograph = Radiograph { width, height, max_value: 4095, windowed: false, samples };
+    let radiograph =
+        Radiograph { width, height, max_value: 4095, windowed: false, coloured_permille: 0, samples };
     to_plane(&radiograph, spec).ok().map(|plane| crc32c::crc32c(&plane.samples))
 }
 

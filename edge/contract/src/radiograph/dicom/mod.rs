@@ -118,6 +118,7 @@ fn grey(
         height: attributes.rows,
         max_value: u16::MAX,
         windowed: display.is_windowed(),
+        coloured_permille: 0,
         samples,
     })
 }
@@ -131,11 +132,21 @@ fn colour(stored: &Stored, attributes: &Attributes) -> Radiograph {
         }
         _ => bits(pixel[0]),
     };
+    let white = ((1u32 << attributes.bits_stored) - 1) as u16;
+    let is_coloured = |pixel: &[u16]| match (pixel, stored.photometric) {
+        (&[_, blue, red], Photometric::Ybr) => {
+            raster::chroma_is_visible(bits(blue), white) || raster::chroma_is_visible(bits(red), white)
+        }
+        (&[red, green, blue], _) => raster::is_coloured(bits(red), bits(green), bits(blue), white),
+        _ => false,
+    };
+    let coloured = stored.words.chunks_exact(stored.channels).filter(|pixel| is_coloured(pixel)).count();
     Radiograph {
         width: attributes.columns,
         height: attributes.rows,
-        max_value: ((1u32 << attributes.bits_stored) - 1) as u16,
+        max_value: white,
         windowed: true,
+        coloured_permille: raster::permille(coloured, stored.words.len() / stored.channels.max(1)),
         samples: stored.words.chunks_exact(stored.channels).map(to_luma).collect(),
     }
 }
