@@ -36,7 +36,7 @@ fn bad_images() -> Vec<(&'static str, Vec<u8>, RejectReason, &'static str)> {
         ),
         ("nothing.png", Vec::new(), RejectReason::NotAnImage, "not an image"),
         ("icon.pgm", pgm(16, 16, 1), RejectReason::TooSmall, "too small"),
-        ("blank.pgm", [&b"P5\n100 100\n255\n"[..], &[7; 10_000]].concat(), RejectReason::Blank, ""),
+        ("blank.pgm", [&b"P5\n300 300\n255\n"[..], &[7; 90_000]].concat(), RejectReason::Blank, ""),
     ]
 }
 
@@ -55,7 +55,7 @@ fn infer_names_the_file_and_goes_on() -> anyhow::Result<()> {
         fs::write(dir.path().join(name), bytes)?;
         paths.push(dir.path().join(name));
     }
-    for (name, size) in [("empty", None), ("good.pgm", Some(128))] {
+    for (name, size) in [("empty", None), ("good.pgm", Some(300))] {
         let path = dir.path().join(name);
         match size {
             Some(side) => fs::write(&path, pgm(side, side, 3))?,
@@ -135,7 +135,7 @@ fn a_station_rejects_with_a_reason_and_goes_on_serving() -> anyhow::Result<()> {
 
     fs::create_dir_all(station.spool().join("XR_WRIST/empty-folder"))?;
     let good = dir.path().join("good.pgm");
-    fs::write(&good, pgm(128, 128, 9))?;
+    fs::write(&good, pgm(300, 240, 9))?;
     station.drop_study("XR_WRIST", "good", &[good])?;
     let results = collector.wait_for_results(cases.len() + 1, LONG).context(station.tail())?;
     assert_eq!(results.last().context("no result")?.outcome, Outcome::Scored);
@@ -214,7 +214,7 @@ fn a_broker_that_refuses_is_named_and_results_wait() -> anyhow::Result<()> {
     let mut station = Station::new(&Setup::new(broker.port()))?;
     station.start()?;
     let image = dir.path().join("a.pgm");
-    fs::write(&image, pgm(128, 128, 1))?;
+    fs::write(&image, pgm(300, 240, 1))?;
     station.drop_study("XR_WRIST", "one", &[image])?;
     station.wait_for_count("close.committed", 1, LONG)?;
     let complaints = || {

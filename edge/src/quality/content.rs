@@ -130,7 +130,7 @@ pub(super) fn not_a_radiograph(
     let smooth = field.blurred(1);
     let smooth_edges = share_of(&smooth.gradient(), |step| step > EDGE);
     let rim = rim(&field);
-    let unsure = facts.inversion.abs() < 0.12;
+    let unsure = facts.inversion.abs() < 0.2;
     let (weight, what) = if coloured > pct(config.colour_max_pct) {
         (94.0, format!("{} of its pixels have colour", share(coloured)))
     } else if facts.repeats > REPEATS_MAX_SHARE && facts.distinct >= LEVELS_MIN {

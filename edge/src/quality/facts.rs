@@ -53,7 +53,9 @@ impl Facts {
         let levels = Levels::of(inside.values.iter().copied());
         let plane = Plane::of(radiograph, &grid, field.rect);
         let (low_end, high_end) = plane.ends();
-        let inversion = polarity::inversion(&inside.stretched(levels.at(0.005), levels.at(0.995)));
+        let lit = grid.cut(field.lit(&grid));
+        let lit_levels = Levels::of(lit.values.iter().copied());
+        let inversion = polarity::inversion(&lit.stretched(lit_levels.at(0.005), lit_levels.at(0.995)));
         let range = (levels.at(0.995) - levels.at(0.005)).max(1e-4);
         let signal = levels.at(0.005) + 0.2 * range;
         let noise = plane.noise(1, signal).max(plane.noise(2, signal)) / range;

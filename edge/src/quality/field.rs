@@ -72,6 +72,18 @@ impl Field {
         field
     }
 
+    /// The field with those dark margins that no shutter ends: they are background.
+    pub(super) fn lit(&self, grid: &Grid) -> Rect {
+        let is_background = |side: Side| side.level < 0.5 && side.edge < 0.6 && side.cut < CUT_MIN_SHARE;
+        let [left, right, top, bottom] = self.sides.map(is_background);
+        Rect {
+            left: if left { 0 } else { self.rect.left },
+            right: if right { grid.width } else { self.rect.right },
+            top: if top { 0 } else { self.rect.top },
+            bottom: if bottom { grid.height } else { self.rect.bottom },
+        }
+    }
+
     /// Share of the image that the shutters leave. A margin without a visible edge is only background.
     pub(super) fn share(&self) -> f32 {
         let kept = |a: Side, b: Side| {

@@ -50,7 +50,7 @@ pub enum RejectReason {
     UnsupportedTransferSyntax,
     /// An image of a kind that is not a single grey radiograph (several frames, no pixels, floating point).
     UnsupportedImage,
-    /// Every sample has (nearly) the same value.
+    /// Every sample has (nearly) the same value, or there is nothing but noise.
     Blank,
     /// The model gave something that is not a number.
     ModelOutput,
