@@ -5,7 +5,9 @@ use log::LevelFilter;
 
 #[cfg(feature = "demo")]
 use crate::commands::demo;
-use crate::commands::{config_check, infer, run, web};
+use crate::commands::{
+    completions, config_check, doctor, infer, outbox, run, study, support_bundle, watch, web,
+};
 use crate::exit::Exit;
 use crate::logging;
 
@@ -15,10 +17,13 @@ Exit codes:
    1  a fault of the program itself
    2  the command line is not understood
    3  infer: some studies could not be scored; all the others were
+   4  doctor: something needs attention; the station works
+   5  doctor: something does not work
+   6  the service refused what was asked of it, and said why
   65  the bundle is damaged, not allowed here, or fails its self-test
-  66  an input that was named does not exist
-  69  something needed at the start does not answer
-  74  the state directory cannot be used
+  66  an input or a study that was named does not exist
+  69  something needed does not answer: the page's address, the service, a broker
+  74  the state directory, or a place to write to, cannot be used
   78  the configuration is wrong; starting again will not help";
 
 /// Ulna's station: captures radiographs, scores studies on the CPU, publishes results over MQTT.
@@ -40,11 +45,18 @@ enum Command {
     Infer(infer::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
+    Study(study::Args),
+    Watch(watch::Args),
+    Outbox(outbox::Args),
+    Doctor(doctor::Args),
+    SupportBundle(support_bundle::Args),
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
     #[command(subcommand)]
     Web(web::Command),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,8 +76,15 @@ impl Cli {
             Command::Infer(args) => infer::run(&args),
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args),
+            Command::Study(args) => study::run(&args),
+            Command::Watch(args) => watch::run(&args),
+            Command::Outbox(args) => outbox::run(&args),
+            Command::Doctor(args) => doctor::run(&args),
+            Command::SupportBundle(args) => support_bundle::run(&args),
             Command::Config(ConfigCommand::Check(args)) => config_check::run(&args),
             Command::Web(command) => web::run(&command),
+            Command::Completions(args) => completions::run_completions(&args),
+            Command::Man(args) => completions::run_man(&args),
         }
     }
 }

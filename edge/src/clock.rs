@@ -13,7 +13,7 @@ pub fn boot_time() -> Duration {
 }
 
 /// When this program was built, in milliseconds since 1970.
-fn build_ms() -> i64 {
+pub fn build_ms() -> i64 {
     env!("ULNA_BUILD_EPOCH_S").parse::<i64>().unwrap_or(0).saturating_mul(1000)
 }
 

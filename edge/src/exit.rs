@@ -14,12 +14,18 @@ pub enum Exit {
     Usage = 2,
     /// `infer`: some studies could not be scored; all the others were.
     Unscored = 3,
+    /// `doctor`: something needs attention, and the station works.
+    Warnings = 4,
+    /// `doctor`: something does not work.
+    Failures = 5,
+    /// The service refused what was asked of it, and said why.
+    Refused = 6,
     /// `EX_DATAERR`: the bundle is damaged, of another format, a demo where none is allowed, or fails its
     /// self-test.
     Bundle = 65,
     /// `EX_NOINPUT`: an input that was named does not exist.
     Input = 66,
-    /// `EX_UNAVAILABLE`: something needed at the start does not answer, such as the address of the page.
+    /// `EX_UNAVAILABLE`: something needed does not answer: the address of the page, the service, a broker.
     Unavailable = 69,
     /// `EX_IOERR`: the state directory cannot be used.
     Io = 74,

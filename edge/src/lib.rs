@@ -7,13 +7,16 @@
 pub mod app;
 pub mod capture;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod commands;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo_broker;
 pub mod desk;
+pub mod doctor;
 pub mod exit;
+pub mod export;
 pub mod health;
 pub mod inference;
 pub mod intake;

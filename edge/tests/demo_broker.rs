@@ -31,7 +31,7 @@ fn a_published_result_reaches_a_watch() {
         .any(|event| matches!(event.unwrap(), Event::Incoming(Incoming::PubAck(_))));
     assert!(acknowledged);
 
-    let result = watch.next(Duration::from_secs(20)).unwrap().expect("the result arrives");
+    let result = watch.next(Duration::from_secs(20)).unwrap().expect("the result arrives").result;
     assert_eq!(result.study.number.as_deref(), Some("ELB-0001"));
     assert_eq!(result.delivery.unwrap().seq, 1);
     assert!(watch.next(Duration::from_millis(200)).unwrap().is_none());

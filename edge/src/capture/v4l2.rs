@@ -7,6 +7,7 @@
 
 mod device;
 mod frame;
+pub mod probe;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -9,10 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use contract::result::StudyResult;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::infer::sentence;
+use super::watch::line;
 use crate::app::{App, StartError};
 use crate::config::{Config, ConfigError};
 use crate::demo_broker;
@@ -187,18 +186,12 @@ fn show(watch: &mut Watch, expected: usize, stopped: &AtomicBool) -> Result<(), 
         if Instant::now() > deadline {
             return Err(DemoError::Missing { came, expected });
         }
-        if let Some(result) = watch.next(Duration::from_millis(200))? {
+        if let Some(received) = watch.next(Duration::from_millis(200))? {
             came += 1;
-            println!("{}", line(&result));
+            println!("{}", line(&received.result, false));
         }
     }
     Ok(())
-}
-
-fn line(result: &StudyResult) -> String {
-    let seq = result.delivery.as_ref().map_or(0, |delivery| delivery.seq);
-    let number = result.study.number.as_deref().unwrap_or("?");
-    format!("seq {seq:>3}  {number:<10} {}", sentence(result))
 }
 
 fn files<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> DemoError + 'a {

@@ -293,7 +293,7 @@ pub(super) fn sentence(result: &StudyResult) -> String {
 }
 
 /// An enum's name as the JSON has it.
-fn word<T: Serialize>(value: &T) -> String {
+pub(super) fn word<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),

@@ -1,8 +1,16 @@
 //! One file per command of the command line.
 
+mod common;
+pub mod completions;
 pub mod config_check;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 pub mod infer;
+pub mod outbox;
 pub mod run;
+mod stick;
+pub mod study;
+pub mod support_bundle;
+pub mod watch;
 pub mod web;

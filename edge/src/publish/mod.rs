@@ -27,10 +27,12 @@ use crate::store::{Store, StoreError};
 
 mod backoff;
 mod broker;
+mod certificate;
 pub mod config;
 mod connection;
 mod outage;
 mod payload;
+pub mod probe;
 mod refusal;
 mod session;
 mod tls;
@@ -38,7 +40,9 @@ pub mod watch;
 mod window;
 
 pub use broker::{Broker, BrokerState};
+pub use certificate::Certificate;
 pub use config::MqttConfig;
+pub(crate) use payload::{PayloadError, with_delivery};
 
 use session::Link;
 

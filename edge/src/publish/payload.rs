@@ -7,7 +7,7 @@ use super::session::Link;
 
 /// Why a row cannot become a payload.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PayloadError {
+pub(crate) enum PayloadError {
     #[error("the stored payload is not a JSON object")]
     NotAnObject,
     #[error("the delivery fields are not JSON: {0}")]
@@ -16,7 +16,7 @@ pub(super) enum PayloadError {
 
 /// The stored object with the delivery's fields put in front. The stored text itself is not parsed and written
 /// again, so that every number leaves the station exactly as it was recorded.
-pub(super) fn with_delivery(stored: &str, delivery: &Delivery) -> Result<String, PayloadError> {
+pub(crate) fn with_delivery(stored: &str, delivery: &Delivery) -> Result<String, PayloadError> {
     let fields = serde_json::to_string(delivery).map_err(|e| PayloadError::Delivery(e.to_string()))?;
     let head = fields.strip_suffix('}').ok_or(PayloadError::NotAnObject)?;
     let rest = stored.trim().strip_prefix('{').ok_or(PayloadError::NotAnObject)?;

@@ -9,12 +9,14 @@ use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, LastWill};
 use rumqttc::v5::{ConnectionError, MqttOptions, StateError};
+use rustls::time_provider::TimeProvider;
 use tokio::sync::{Notify, watch as signal};
 
 use super::backoff::Backoff;
 use super::connection::{self, Ended};
 use super::outage::{Outage, Say};
 use super::refusal::Refusals;
+use super::tls::StationClock;
 use super::{Broker, Facts, MqttConfig, SetupError, payload, tls};
 use crate::store::{Store, StoreError};
 
@@ -84,7 +86,7 @@ impl Loss {
 }
 
 /// The client's error, its debug output replaced where it meets people.
-fn in_words(error: &ConnectionError) -> String {
+pub(super) fn in_words(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Io(error) => error.to_string(),
         ConnectionError::MqttState(StateError::Io(error)) => error.to_string(),
@@ -176,22 +178,39 @@ pub(super) fn options(link: &Link) -> Result<MqttOptions, SetupError> {
     let config = &link.config;
     // A new session each time: what was not acknowledged is sent again from the outbox, and the broker
     // publishes the will as soon as the connection is lost.
-    let mut options = MqttOptions::new(format!("ulna-{}", link.station), config.address(), config.port);
-    options
-        .set_clean_start(true)
-        .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s)))
-        .set_connection_timeout(CONNECT_TIMEOUT_S)
-        .set_max_packet_size(Some(INCOMING_PACKET_MAX_BYTES))
-        .set_last_will(LastWill::new(link.topics.status(), will(link), QoS::AtLeastOnce, true, None));
-    if let Some(username) = &config.username {
-        options.set_credentials(username, password(config)?);
-    }
-    if let Some(client) = tls::client_config(config, &link.store)? {
-        options.set_transport(Transport::tls_with_config(client.into()));
-    }
+    let clock = Arc::new(StationClock(link.store.clone()));
+    let mut options = login(config, &format!("ulna-{}", link.station), clock)?;
+    options.set_max_packet_size(Some(INCOMING_PACKET_MAX_BYTES)).set_last_will(LastWill::new(
+        link.topics.status(),
+        will(link),
+        QoS::AtLeastOnce,
+        true,
+        None,
+    ));
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
+    Ok(options)
+}
+
+/// What every client of a broker needs: its address, a name of its own, credentials and TLS. A client that takes the
+/// name of another throws it off.
+pub(super) fn login(
+    config: &MqttConfig,
+    client_id: &str,
+    clock: Arc<dyn TimeProvider>,
+) -> Result<MqttOptions, SetupError> {
+    let mut options = MqttOptions::new(client_id, config.address(), config.port);
+    options
+        .set_clean_start(true)
+        .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s)))
+        .set_connection_timeout(CONNECT_TIMEOUT_S);
+    if let Some(username) = &config.username {
+        options.set_credentials(username, password(config)?);
+    }
+    if let Some(client) = tls::client_config(config, clock)? {
+        options.set_transport(Transport::tls_with_config(client.into()));
+    }
     Ok(options)
 }
 

@@ -5,31 +5,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 
 use super::{MqttConfig, SetupError};
+use crate::clock::{WallClock, timestamp};
 use crate::store::Store;
 
 /// The TLS configuration for a broker; `None` when the connection is plain text. The files are read each time,
-/// so that a renewed certificate is used at the next connect.
-pub(super) fn client_config(config: &MqttConfig, store: &Store) -> Result<Option<ClientConfig>, SetupError> {
-    let Some(ca_file) = &config.ca_file else { return Ok(None) };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("mqtt.ca_file", ca_file)? {
-        roots.add(certificate).map_err(|error| unusable("mqtt.ca_file", ca_file, &error))?;
-    }
-
-    let builder = ClientConfig::builder_with_details(
-        Arc::new(rustls::crypto::ring::default_provider()),
-        Arc::new(StationClock(store.clone())),
-    )
-    .with_safe_default_protocol_versions()
-    .map_err(|error| SetupError::Tls(error.to_string()))?
-    .with_root_certificates(roots);
+/// so that a renewed certificate is used at the next connect. Certificates are judged by `clock`.
+pub(super) fn client_config(
+    config: &MqttConfig,
+    clock: Arc<dyn TimeProvider>,
+) -> Result<Option<ClientConfig>, SetupError> {
+    let Some(roots) = roots(config)? else { return Ok(None) };
+    let builder = ClientConfig::builder_with_details(provider(), clock)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SetupError::Tls(error.to_string()))?
+        .with_root_certificates(roots);
 
     let client = match (&config.cert_file, &config.key_file) {
         (Some(cert_file), Some(key_file)) => {
@@ -45,7 +43,25 @@ pub(super) fn client_config(config: &MqttConfig, store: &Store) -> Result<Option
     Ok(Some(client))
 }
 
-fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+/// The authority that the broker's certificate must come from; `None` when the connection is plain text.
+pub(super) fn roots(config: &MqttConfig) -> Result<Option<RootCertStore>, SetupError> {
+    let Some(ca_file) = &config.ca_file else { return Ok(None) };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("mqtt.ca_file", ca_file)? {
+        roots.add(certificate).map_err(|error| unusable("mqtt.ca_file", ca_file, &error))?;
+    }
+    Ok(Some(roots))
+}
+
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The certificates of a PEM file that the configuration names under `key`.
+pub(super) fn certificates(
+    key: &'static str,
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let found: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
         .map_err(|error| unusable(key, file, &error))?;
@@ -62,11 +78,24 @@ fn unusable(key: &'static str, file: &Path, why: &dyn fmt::Display) -> SetupErro
 /// Certificates are judged by the station's clock, which never runs behind what it has already recorded: a
 /// board without a battery starts in 1970, when every certificate is not yet valid.
 #[derive(Debug)]
-struct StationClock(Store);
+pub(super) struct StationClock(pub(super) Store);
 
 impl TimeProvider for StationClock {
     fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+        unix_time(self.0.now())
     }
+}
+
+/// The same for a program that has not opened the store.
+#[derive(Debug)]
+pub(super) struct FloorClock(pub(super) WallClock);
+
+impl TimeProvider for FloorClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        unix_time(timestamp(self.0.now_ms()))
+    }
+}
+
+fn unix_time(at: Timestamp) -> Option<UnixTime> {
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.as_second()).ok()?)))
 }

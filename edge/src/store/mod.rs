@@ -22,6 +22,7 @@ mod desk;
 mod error;
 mod files;
 mod images;
+mod inspect;
 mod instances;
 mod limits;
 mod outbox;
@@ -47,8 +48,9 @@ pub use desk::{DeskError, Refused};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};
+pub use inspect::{AuditFacts, Inspection, OutboxFacts, StatePaths, state_paths};
 pub use instances::{InstanceError, InstanceName};
-pub use outbox::OutboxRow;
+pub use outbox::{OutboxEntry, OutboxRow};
 pub use page::{ImageRow, ImageState, StudyFilter, StudyRow};
 pub use studies::{Closed, Grouping, OpenStudy, StudyId};
 

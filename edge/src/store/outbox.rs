@@ -2,14 +2,19 @@
 //!
 //! A row comes into being in the transaction that closes its study, and leaves only when the broker has
 //! acknowledged it. `seq` counts up from 1 without a hole and is never used twice. A row that the broker
-//! refused [`FAILURES_MAX`] times becomes dead: it stays, is counted in health, and waits for an engineer.
+//! refused [`FAILURES_MAX`] times becomes dead: it stays, is counted in health, and waits for an engineer. Where there is
+//! never a network, rows are exported and carried by hand; once they are delivered so, they leave as if acknowledged.
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Row, params};
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::error::Doing;
 use super::{Store, StoreError, audit, meta, set_meta};
+use crate::clock::timestamp;
 
 /// Permanent failures after which a row is dead.
 const FAILURES_MAX: i64 = 5;
@@ -32,6 +37,39 @@ pub struct OutboxRow {
 impl OutboxRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { seq: row.get(0)?, kind: row.get(1)?, payload_json: row.get(2)? })
+    }
+}
+
+/// What is known of a row, for whoever looks after the station.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutboxEntry {
+    /// Its place in the sequence.
+    pub seq: u64,
+    /// The study's number for the register book.
+    pub number: Option<String>,
+    /// The study's revision.
+    pub revision: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How often the broker has refused it.
+    pub attempts: u32,
+    /// Whether it is set aside until somebody retries it.
+    pub dead: bool,
+    /// Why it was refused last.
+    pub last_error: Option<String>,
+}
+
+impl OutboxEntry {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            number: row.get(1)?,
+            revision: row.get(2)?,
+            created_at: timestamp(row.get(3)?),
+            attempts: row.get(4)?,
+            dead: row.get(5)?,
+            last_error: row.get(6)?,
+        })
     }
 }
 
@@ -73,41 +111,58 @@ impl Store {
     /// # Errors
     /// When SQLite fails; the row is then still there.
     pub fn acked(&self, seq: u64) -> Result<(), StoreError> {
-        const DOING: &str = "record an acknowledgement";
         let now_ms = self.now_ms();
-        self.write(DOING, |tx| {
-            let row = tx
-                .query_row(
-                    "DELETE FROM outbox WHERE seq = ?1 RETURNING study_id, revision, closed_at_ms, payload",
-                    [seq],
-                    |row| {
-                        Ok((
-                            row.get::<_, i64>(0)?,
-                            row.get::<_, i64>(1)?,
-                            row.get::<_, i64>(2)?,
-                            row.get::<_, String>(3)?,
-                        ))
-                    },
-                )
-                .optional()?;
-            let Some((study_id, revision, closed_at_ms, payload)) = row else { return Ok(()) };
-            tx.execute(
-                "UPDATE studies SET acked_revision = max(acked_revision, ?2) WHERE id = ?1",
-                params![study_id, revision],
-            )?;
-            audit(tx, now_ms, "acknowledged", Some(study_id), None, Some(&format!("seq {seq}")))?;
+        self.write("record an acknowledgement", |tx| leave(tx, now_ms, seq, "acknowledged").map(|_| ()))
+    }
 
-            let number =
-                |key| Ok(meta(tx, key)?.and_then(|text| text.parse::<i64>().ok()).unwrap_or(i64::MIN));
-            let newest: rusqlite::Result<(i64, i64)> =
-                number(LATEST_CLOSED_AT).and_then(|closed| Ok((closed, number(LATEST_SEQ)?)));
-            if (closed_at_ms, i64::try_from(seq).unwrap_or(i64::MAX)) > newest? {
-                set_meta(tx, LATEST_CLOSED_AT, &closed_at_ms.to_string())?;
-                set_meta(tx, LATEST_SEQ, &seq.to_string())?;
-                set_meta(tx, LATEST_PAYLOAD, &payload)?;
+    /// Takes rows out of the outbox that were carried to the centre by hand, as if they had been acknowledged. Says how
+    /// many there were; rows that are not there any more are none of the caller's worry.
+    ///
+    /// # Errors
+    /// When SQLite fails; all rows are then still there.
+    pub fn delivered(&self, seqs: &[u64]) -> Result<usize, StoreError> {
+        let now_ms = self.now_ms();
+        self.write("record results carried by hand", |tx| {
+            let mut removed = 0;
+            for seq in seqs {
+                removed += usize::from(leave(tx, now_ms, *seq, "delivered_by_hand")?);
             }
-            Ok(())
+            Ok(removed)
         })
+    }
+
+    /// What is known of the rows still to be acknowledged, dead ones included, in order, from the one after
+    /// `after_seq` on.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn outbox_rows(&self, after_seq: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT seq, json_extract(payload, '$.study.number'), revision, created_at_ms, attempts, dead,
+                        last_error
+                 FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+            )
+            .doing("read the outbox")?;
+        let rows =
+            statement.query_map(params![after_seq, limit], OutboxEntry::read).doing("read the outbox")?;
+        rows.collect::<rusqlite::Result<_>>().doing("read the outbox")
+    }
+
+    /// Rows still to be acknowledged as [`Store::unsent`] gives them, but dead ones too: what is to be carried by
+    /// hand.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn export(&self, after_seq: u64, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT seq, kind, payload FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")
+            .doing("read the outbox")?;
+        let rows =
+            statement.query_map(params![after_seq, limit], OutboxRow::read).doing("read the outbox")?;
+        rows.collect::<rusqlite::Result<_>>().doing("read the outbox")
     }
 
     /// Records that the broker refused a row for good. Says whether the row is now dead.
@@ -195,4 +250,38 @@ impl Store {
             payload_json,
         }))
     }
+}
+
+/// Takes a row out, lets `latest` move forward to it and says whether it was there.
+fn leave(tx: &Transaction<'_>, now_ms: i64, seq: u64, event: &str) -> rusqlite::Result<bool> {
+    let row = tx
+        .query_row(
+            "DELETE FROM outbox WHERE seq = ?1 RETURNING study_id, revision, closed_at_ms, payload",
+            [seq],
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, i64>(2)?,
+                    row.get::<_, String>(3)?,
+                ))
+            },
+        )
+        .optional()?;
+    let Some((study_id, revision, closed_at_ms, payload)) = row else { return Ok(false) };
+    tx.execute(
+        "UPDATE studies SET acked_revision = max(acked_revision, ?2) WHERE id = ?1",
+        params![study_id, revision],
+    )?;
+    audit(tx, now_ms, event, Some(study_id), None, Some(&format!("seq {seq}")))?;
+
+    let number = |key| Ok(meta(tx, key)?.and_then(|text| text.parse::<i64>().ok()).unwrap_or(i64::MIN));
+    let newest: rusqlite::Result<(i64, i64)> =
+        number(LATEST_CLOSED_AT).and_then(|closed| Ok((closed, number(LATEST_SEQ)?)));
+    if (closed_at_ms, i64::try_from(seq).unwrap_or(i64::MAX)) > newest? {
+        set_meta(tx, LATEST_CLOSED_AT, &closed_at_ms.to_string())?;
+        set_meta(tx, LATEST_SEQ, &seq.to_string())?;
+        set_meta(tx, LATEST_PAYLOAD, &payload)?;
+    }
+    Ok(true)
 }

@@ -415,6 +415,50 @@ fn old_acknowledged_studies_are_forgotten_with_their_files() {
     assert_eq!(accept(&store, &origin(0), "y", b"y").study_number, "WRI-0004");
 }
 
+/// Results carried by hand: all are listed and given out, dead ones too; delivered ones leave as if acknowledged.
+#[test]
+fn results_carried_by_hand_leave_as_if_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    for index in 0..3 {
+        accept(&store, &origin(index), &format!("/spool/{index}.png"), b"x");
+        finish_next(&store, true);
+        close(&store, i64::from(index) + 1).unwrap();
+    }
+    for _ in 0..5 {
+        store.failed(2, "NotAuthorized").unwrap();
+    }
+
+    let rows = store.outbox_rows(0, 10).unwrap();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    let dead = &rows[1];
+    assert!(
+        dead.dead && dead.attempts == 5 && dead.last_error.as_deref() == Some("NotAuthorized"),
+        "{dead:?}"
+    );
+    assert_eq!((dead.revision, rows[0].dead), (1, false));
+    let numbers: BTreeSet<_> = rows.iter().filter_map(|row| row.number.clone()).collect();
+    assert_eq!(numbers.len(), 3, "each study has a number of its own: {rows:?}");
+    assert_eq!(store.outbox_rows(1, 1).unwrap(), rows[1..2]);
+
+    let exported = store.export(0, 10).unwrap();
+    assert_eq!(exported.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(exported[0], store.unsent(0, 1).unwrap()[0]);
+
+    assert_eq!(store.delivered(&[1, 2, 9]).unwrap(), 2);
+    assert_eq!(store.delivered(&[1, 2]).unwrap(), 0);
+    assert_eq!((store.depth().unwrap(), store.dead_count().unwrap()), (1, 0));
+    assert_eq!(store.latest().unwrap().unwrap().seq, 2, "it is the newest that the centre has");
+    let sent: Vec<bool> = store
+        .studies(&StudyFilter { limit: 3, ..StudyFilter::default() })
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|study| study.acknowledged_revision == study.revision)
+        .collect();
+    assert_eq!(sent, [true, true, false]);
+}
+
 #[test]
 fn images_go_before_names_and_names_before_the_study() {
     let dir = tempfile::tempdir().unwrap();

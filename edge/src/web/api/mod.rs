@@ -2,6 +2,7 @@
 
 mod events;
 mod openapi;
+mod outbox;
 mod picture;
 mod station;
 mod studies;
@@ -15,7 +16,9 @@ use axum::routing::{MethodRouter, delete, get, post};
 use super::Sources;
 use super::problem::Problem;
 use openapi::{Answer, Body, Route};
-use types::{Capture, OpenStudy, Overrule, Station, Studies, Study, Taken};
+use types::{
+    Capture, Delivered, OpenStudy, Outbox, Overrule, Removed, Revived, Station, Studies, Study, Taken,
+};
 
 pub use openapi::description;
 
@@ -114,6 +117,26 @@ fn routes() -> Vec<(Route, MethodRouter<Sources>)> {
         (
             route("get", "/preview", "What the camera sees now").answers(200, Answer::Media("image/png")),
             get(picture::preview),
+        ),
+        (
+            route("get", "/outbox", "Results not yet acknowledged").answers(200, Answer::of::<Outbox>()),
+            get(outbox::list),
+        ),
+        (
+            route("post", "/outbox/retry", "Send results again that the broker refused for good")
+                .answers(200, Answer::of::<Revived>()),
+            post(outbox::retry),
+        ),
+        (
+            route("get", "/outbox/export", "Each unacknowledged result as it is published, a line each")
+                .answers(200, Answer::Media("application/x-ndjson")),
+            get(outbox::export),
+        ),
+        (
+            route("post", "/outbox/delivered", "Take results for acknowledged that were carried by hand")
+                .takes(Body::of::<Delivered>())
+                .answers(200, Answer::of::<Removed>()),
+            post(outbox::delivered),
         ),
         (
             route("get", "/openapi.json", "This description").answers(200, Answer::of::<serde_json::Value>()),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::publish::BrokerState;
 use crate::quality;
-use crate::store::{Accepted, ImageRow, ImageState, StudyRow};
+use crate::store::{Accepted, ImageRow, ImageState, OutboxEntry, StudyRow};
 use crate::web::Sources;
 
 /// How the station is.
@@ -197,6 +197,39 @@ pub struct Taken {
 pub struct Overrule {
     /// Initials, up to 8 characters; they stay on the station.
     pub initials: String,
+}
+
+/// The outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Outbox {
+    /// The oldest first.
+    pub rows: Vec<OutboxEntry>,
+    /// Results to be sent.
+    pub unsent: u64,
+    /// Results the broker refused for good.
+    pub dead: u64,
+}
+
+/// Results that will be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Revived {
+    /// How many.
+    pub revived: usize,
+}
+
+/// Results that were carried to the centre by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Delivered {
+    /// Their places in the sequence.
+    pub seqs: Vec<u64>,
+}
+
+/// Results that count as acknowledged from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Removed {
+    /// How many were still in the outbox.
+    pub removed: usize,
 }
 
 impl Station {
