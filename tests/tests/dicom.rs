@@ -198,15 +198,15 @@ fn two_hundred_megapixels_are_answered_clearly_and_not_held_in_memory() -> anyho
     let before_kib = receiver.station.memory_peak_kib()?;
     let made = Made { size_px: (14_286, 14_000), seed: None, ..Made::wrist("1.2.3", 0) };
     let huge = receiver.make("huge", made)?;
-    let output = receiver.send(&[], std::slice::from_ref(&huge))?;
-    assert!(said(&output).to_lowercase().contains("c001"), "{}", said(&output));
+    let output = receiver.send(&["-d"], std::slice::from_ref(&huge))?;
+    assert!(said(&output).contains("0xc001"), "{}", receiver.station.tail());
 
     // Small on the way, large once decoded.
     let packed = receiver.dir.path().join("packed.dcm");
     bin::succeed(Command::new("dcmcrle").arg(&huge).arg(&packed))?;
     assert!(fs::metadata(&packed)?.len() < 16 << 20);
-    let output = receiver.send(&["-xr"], &[packed])?;
-    assert!(said(&output).to_lowercase().contains("c002"), "{}", said(&output));
+    let output = receiver.send(&["-d", "-xr"], &[packed])?;
+    assert!(said(&output).contains("0xc002"), "{}", receiver.station.tail());
     receiver.station.wait_for_line("14286x14000 px are more than the", LONG)?;
 
     let grown_kib = receiver.station.memory_peak_kib()? - before_kib;
@@ -270,8 +270,10 @@ fn peers_that_say_nothing_or_nonsense_keep_nobody_out() -> anyhow::Result<()> {
     receiver.send_well(&[], &[file])?;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(receiver.results(1)?[0].outcome, Outcome::Scored);
-    let complaints = receiver.station.log().iter().filter(|line| line.contains("DICOM: ")).count();
-    assert!(complaints < 10, "{complaints} lines about strangers");
+    let log = receiver.station.log();
+    let complaints: Vec<&String> =
+        log.iter().filter(|line| line.contains("came to no association")).collect();
+    assert!((1..4).contains(&complaints.len()), "{complaints:?}");
     Ok(())
 }
 

@@ -48,7 +48,7 @@ use self::connections::Connections;
 use self::wire::WireError;
 use super::{Report, Source};
 use crate::config::within;
-use crate::health::{Health, Trouble};
+use crate::health::Health;
 use crate::intake::Intake;
 use crate::study::SourceName;
 
@@ -215,7 +215,7 @@ struct Service {
     limits: Limits,
     intake: Intake,
     health: Arc<Health>,
-    complaints: Mutex<BTreeMap<&'static str, Complaint>>,
+    complaints: Mutex<BTreeMap<String, Complaint>>,
 }
 
 /// When a kind of complaint was last logged, and how often it was not since.
@@ -304,14 +304,14 @@ fn listen(listener: &TcpListener, sender: &Sender<TcpStream>, closing: &AtomicBo
 
 impl Service {
     /// Logs a complaint of a kind, at most once a minute.
-    fn complain(&self, kind: &'static str, what: &str, why: &str) {
+    fn complain(&self, kind: &str, what: &str, why: &str) {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match complaints.get_mut(kind) {
             Some(last) if now.duration_since(last.said) < COMPLAINT_INTERVAL => last.unsaid += 1,
             last => {
                 let unsaid = last.map_or(0, |last| last.unsaid);
-                complaints.insert(kind, Complaint { said: now, unsaid: 0 });
+                complaints.insert(kind.to_owned(), Complaint { said: now, unsaid: 0 });
                 drop(complaints);
                 match unsaid {
                     0 => log::warn!("DICOM: {what}: {why}"),
@@ -341,9 +341,8 @@ impl Service {
         if let Some(trouble) = refusal.trouble() {
             self.health.set(trouble, true);
         }
-        let kind = refusal.trouble().map_or("refused", Trouble::word);
-        let code = refusal.status().code;
-        self.complain(kind, &format!("an object was refused with status {code:04X}"), &refusal.to_string());
+        let code = format!("{:04X}", refusal.status().code);
+        self.complain(&code, &format!("an object was refused with status {code}"), &refusal.to_string());
     }
 }
 

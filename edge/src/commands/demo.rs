@@ -21,8 +21,8 @@ use crate::publish::watch::{Watch, WatchError};
 const STATION: &str = "demo";
 /// Far beyond what the slowest board needs for the demo's studies.
 const ONCE_MAX: Duration = Duration::from_secs(600);
-/// Between two studies put into the spool, so that an onlooker can follow.
-const STUDY_PAUSE: Duration = Duration::from_millis(300);
+/// Between two studies, so that an onlooker can follow.
+const PAUSE_MS: u64 = 300;
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Show the whole station on this machine: embedded broker, demo bundle, replayed phantom studies
@@ -89,93 +89,55 @@ fn demonstrate(args: &Args) -> Result<(), DemoError> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(DemoError::Signals)?;
     }
-    let studies = studies(&args.dir.join("studies"))?;
+    let studies = count_studies(&args.dir.join("studies"))?;
     let work = tempfile::tempdir().map_err(files("make", Path::new("a temporary folder")))?;
     let broker = demo_broker::start().map_err(DemoError::Broker)?;
-    let spool = work.path().join("spool");
-    fs::create_dir_all(&spool).map_err(files("make", &spool))?;
-    let config = config(args, work.path(), &spool, broker.port())?;
+    let config = config(args, work.path(), broker.port())?;
     let mut watch = Watch::results(&broker.ip().to_string(), broker.port(), STATION)?;
     let app = App::start(&config)?;
     println!("broker            mqtt://{broker}, topics ulna/v1/{STATION}/#");
     println!("technician's page http://{}", app.page_address());
-    println!("replaying         {} phantom studies from {}", studies.len(), args.dir.display());
+    println!("replaying         {} phantom studies from {}", studies, args.dir.display());
 
-    let (replay, halt) = (studies.clone(), Arc::clone(&stopped));
-    let (incoming, target) = (work.path().join("incoming"), spool);
-    let replaying = thread::spawn(move || put_studies(&replay, &incoming, &target, &halt));
-    let shown = show(&mut watch, studies.len(), &stopped);
-    // An early end, by signal or error, ends the replay too.
-    let interrupted = stopped.swap(shown.is_err(), Ordering::SeqCst) || shown.is_err();
-    let replayed = replaying.join().unwrap_or(Ok(()));
-    if !interrupted && !args.once {
+    let shown = show(&mut watch, studies, &stopped);
+    if shown.is_ok() && !stopped.load(Ordering::SeqCst) && !args.once {
         println!("all results are in; Ctrl-C ends the demo");
         while !stopped.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(100));
         }
     }
     app.stop(DRAIN_MAX);
-    shown?;
-    replayed
+    shown
 }
 
-/// The study folders below `<dir>/<TYPE>/`, in order, each with its type.
-fn studies(dir: &Path) -> Result<Vec<(String, PathBuf)>, DemoError> {
-    let list = |dir: &Path| -> Result<Vec<PathBuf>, DemoError> {
+/// The number of study folders below `<dir>/<TYPE>/`.
+fn count_studies(dir: &Path) -> Result<usize, DemoError> {
+    let folders = |dir: &Path| -> Result<Vec<PathBuf>, DemoError> {
         let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
         let mut paths = read().map_err(files("list", dir))?;
         paths.retain(|path| path.is_dir());
-        paths.sort();
         Ok(paths)
     };
-    let mut studies = Vec::new();
-    for type_dir in list(dir)? {
-        let name = type_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        studies.extend(list(&type_dir)?.into_iter().map(|study| (name.clone(), study)));
+    let mut studies = 0;
+    for type_dir in folders(dir)? {
+        studies += folders(&type_dir)?.len();
     }
-    if studies.is_empty() {
+    if studies == 0 {
         return Err(DemoError::NoStudies(dir.to_owned()));
     }
     Ok(studies)
 }
 
 /// The same configuration a station reads from its file, for a station that forgets everything.
-fn config(args: &Args, work: &Path, spool: &Path, broker_port: u16) -> Result<Config, DemoError> {
+fn config(args: &Args, work: &Path, broker_port: u16) -> Result<Config, DemoError> {
     let bundle = args.dir.join("bundle");
-    let (state, listen) = (work.join("state"), &args.listen);
+    let (studies, state, listen) = (args.dir.join("studies"), work.join("state"), &args.listen);
     let text = format!(
         "station = {STATION:?}\nstate_dir = {state:?}\nbundle_dir = {bundle:?}\nallow_demo_model = true\n\
-         [study]\nidle_close_s = 1\n[spool]\ndir = {spool:?}\nrescan_ms = 200\nsettle_ms = 200\n\
+         [study]\nidle_close_s = 1\n[replay]\ndir = {studies:?}\npause_ms = {PAUSE_MS}\n\
          [mqtt]\nport = {broker_port}\n[web]\nlisten = {listen:?}\n"
     );
     Ok(Config::parse(&text, Path::new("of the demo"))?)
-}
-
-/// Copies each study beside the spool and renames it into place, as a digitiser should.
-fn put_studies(
-    studies: &[(String, PathBuf)],
-    incoming: &Path,
-    spool: &Path,
-    halt: &AtomicBool,
-) -> Result<(), DemoError> {
-    for (number, (study_type, study)) in studies.iter().enumerate() {
-        if halt.load(Ordering::SeqCst) {
-            break;
-        }
-        let folder = incoming.join(number.to_string());
-        fs::create_dir_all(&folder).map_err(files("make", &folder))?;
-        for entry in fs::read_dir(study).map_err(files("list", study))? {
-            let path = entry.map_err(files("list", study))?.path();
-            let name = path.file_name().unwrap_or_default();
-            fs::copy(&path, folder.join(name)).map_err(files("copy", &path))?;
-        }
-        let target = spool.join(study_type);
-        fs::create_dir_all(&target).map_err(files("make", &target))?;
-        let target = target.join(format!("study{number}"));
-        fs::rename(&folder, &target).map_err(files("rename", &folder))?;
-        thread::sleep(STUDY_PAUSE);
-    }
-    Ok(())
 }
 
 /// Prints each result as it comes back from the broker, until all have come or the demo is stopped.

@@ -5,6 +5,7 @@
 
 mod dcmtk;
 mod dicom;
+mod dicom_head;
 mod manifest;
 mod payloads;
 mod preprocess;

@@ -116,7 +116,7 @@ fn store_request(class: &str, instance: &str) -> Vec<u8> {
     command(&[
         (0x0002, &even(class)),
         (0x0100, &[1, 0]),
-        (0x0110, &[9, 0]),
+        (0x0110, &[7, 0]),
         (0x0700, &[0, 0]),
         (0x0800, &[1, 0]),
         (0x1000, &even(instance)),
@@ -210,7 +210,7 @@ fn refused_objects_leave_nothing_behind_and_the_association_goes_on() {
     assert_eq!(study.origin, "dicom/XR_WRIST/1.2.3");
     assert_eq!(study.images[0].source_name, "DIGITISER");
 
-    let delete = command(&[(0x0100, &[0x50, 0x01]), (0x0110, &[9, 0]), (0x0800, &[1, 1])]);
+    let delete = command(&[(0x0100, &[0x50, 0x01]), (0x0110, &[7, 0]), (0x0800, &[1, 1])]);
     send(&mut peer, 1, PDataValueType::Command, &delete);
     assert_eq!(status(&mut peer), 0x0211);
     peer.release().unwrap();
