@@ -318,7 +318,7 @@ fn bind_page(
     };
     let facts = Arc::clone(station) as Arc<dyn publish::Facts>;
     let sources = Sources::new(facts, broker.clone(), station.store.clone(), desk, about);
-    Server::bind(&config.web, &config.state_dir, sources).map_err(|source| {
+    Server::bind(&config.web, &config.state_dir, &config.socket(), sources).map_err(|source| {
         let lan = config.web.lan.as_ref().map(|lan| format!(" or {}", lan.listen)).unwrap_or_default();
         StartError::Page { address: format!("{}{lan}", config.web.listen), source }
     })

@@ -19,8 +19,8 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::exit::Exit;
+use crate::web::Problem;
 use crate::web::api::PREFIX;
-use crate::web::{Problem, SOCKET_FILE};
 
 /// Studies come with their activation maps; a page of them stays far below this.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -92,16 +92,16 @@ enum Content {
 }
 
 impl Client {
-    /// A client of the service that uses `state_dir`. Nothing is opened yet.
+    /// A client of the service that listens on `socket`. Nothing is opened yet.
     ///
     /// # Errors
     /// When the system gives no resources for it.
-    pub fn new(state_dir: &Path) -> Result<Self, ClientError> {
+    pub fn new(socket: &Path) -> Result<Self, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| ClientError::Connection(error.to_string()))?;
-        Ok(Self { socket: state_dir.join(SOCKET_FILE), runtime, timeout: TIMEOUT })
+        Ok(Self { socket: socket.to_owned(), runtime, timeout: TIMEOUT })
     }
 
     /// The same with another deadline for each request.
@@ -289,7 +289,7 @@ mod tests {
 
     /// Answers one request with these bytes and gives what was asked.
     fn service(dir: &Path, answer: &'static str) -> JoinHandle<String> {
-        let listener = UnixListener::bind(dir.join(SOCKET_FILE)).unwrap();
+        let listener = UnixListener::bind(dir.join("api.sock")).unwrap();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut asked = vec![0; 4096];
@@ -302,13 +302,13 @@ mod tests {
     #[test]
     fn a_service_that_does_not_run_is_said_to() {
         let dir = tempfile::tempdir().unwrap();
-        let client = Client::new(dir.path()).unwrap();
+        let client = Client::new(&dir.path().join("api.sock")).unwrap();
         assert!(!client.is_running().unwrap());
         let error = client.get::<serde_json::Value>("/station").unwrap_err();
         assert!(error.to_string().contains("systemctl start ulna-edge"), "{error}");
         assert_eq!(error.exit(), Exit::Unavailable);
         // A socket left behind by a service that was killed.
-        drop(UnixListener::bind(dir.path().join(SOCKET_FILE)).unwrap());
+        drop(UnixListener::bind(dir.path().join("api.sock")).unwrap());
         assert!(!client.is_running().unwrap());
     }
 
@@ -318,7 +318,10 @@ mod tests {
         let answer = "HTTP/1.1 404 Not Found\r\ncontent-type: application/problem+json\r\ncontent-length: 67\r\n\r\n\
              {\"type\":\"about:blank\",\"title\":\"no study\",\"status\":404,\"detail\":\"x\"}";
         let asked = service(dir.path(), answer);
-        let error = Client::new(dir.path()).unwrap().get::<serde_json::Value>("/studies/ELB-1").unwrap_err();
+        let error = Client::new(&dir.path().join("api.sock"))
+            .unwrap()
+            .get::<serde_json::Value>("/studies/ELB-1")
+            .unwrap_err();
         assert_eq!((error.to_string().as_str(), error.exit()), ("x", Exit::Input));
         assert!(
             asked.join().unwrap().starts_with("GET /api/v1/studies/ELB-1 HTTP/1.1\r\nhost: localhost\r\n")
@@ -332,7 +335,7 @@ mod tests {
              4\r\n:2}\n\r\n0\r\n\r\n";
         let asked = service(dir.path(), answer);
         let mut lines = Vec::new();
-        let client = Client::new(dir.path()).unwrap();
+        let client = Client::new(&dir.path().join("api.sock")).unwrap();
         client
             .lines::<ClientError>("/outbox/export", |line| {
                 lines.push(line.to_owned());
@@ -352,8 +355,9 @@ mod tests {
     #[test]
     fn a_service_that_says_nothing_is_given_up() {
         let dir = tempfile::tempdir().unwrap();
-        let _listener = UnixListener::bind(dir.path().join(SOCKET_FILE)).unwrap();
-        let client = Client::new(dir.path()).unwrap().with_timeout(Duration::from_millis(100));
+        let _listener = UnixListener::bind(dir.path().join("api.sock")).unwrap();
+        let client =
+            Client::new(&dir.path().join("api.sock")).unwrap().with_timeout(Duration::from_millis(100));
         let error = client.get::<serde_json::Value>("/station").unwrap_err();
         assert!(matches!(error, ClientError::TimedOut(_)), "{error}");
     }

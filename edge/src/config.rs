@@ -158,6 +158,11 @@ struct RawConfig {
 }
 
 impl Config {
+    /// The unix socket over which the command line asks the service.
+    pub fn socket(&self) -> PathBuf {
+        self.web.socket.clone().unwrap_or_else(|| self.state_dir.join("api.sock"))
+    }
+
     /// Reads and checks a configuration file. Nothing it names is opened.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ enum Outbox {
 
 impl Outbox {
     fn open(config: &Config) -> Result<Self, Failure> {
-        let client = Client::new(&config.state_dir)?;
+        let client = Client::new(&config.socket())?;
         if client.is_running()? {
             return Ok(Self::Service(client));
         }

@@ -150,7 +150,7 @@ pub fn run(args: &Args) -> Exit {
 
 impl Common {
     fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.station.load()?.state_dir)?)
+        Ok(Client::new(&self.station.load()?.socket())?)
     }
 
     /// Prints what the service answered: as it is, or for people.

@@ -21,7 +21,7 @@ const BEHIND_MAX_MS: i64 = 5 * 60_000;
 
 /// Whether the service runs, and what it says of itself.
 pub(super) fn service(station: &Station) -> Vec<Check> {
-    let answer = Client::new(&station.config.state_dir)
+    let answer = Client::new(&station.config.socket())
         .and_then(|client| client.with_timeout(ANSWER_MAX).get::<Value>("/station"));
     vec![match answer {
         Ok(said) => running(&said),

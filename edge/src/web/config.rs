@@ -1,6 +1,7 @@
 //! `[web]` of the station's configuration.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -12,13 +13,15 @@ use super::lan::LanConfig;
 pub struct WebConfig {
     /// Address and port.
     pub listen: SocketAddr,
+    /// The unix socket of the command line; `api.sock` in the state directory where it is left out.
+    pub socket: Option<PathBuf>,
     /// `[web.lan]`, where there is one.
     pub lan: Option<LanConfig>,
 }
 
 impl Default for WebConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8460)), lan: None }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8460)), socket: None, lan: None }
     }
 }
 
@@ -46,9 +49,10 @@ mod tests {
     #[test]
     fn only_this_machine_may_look() {
         assert_eq!(WebConfig::default().check(), Ok(()));
-        assert_eq!(WebConfig { listen: "[::1]:80".parse().unwrap(), lan: None }.check(), Ok(()));
+        assert_eq!(WebConfig { listen: "[::1]:80".parse().unwrap(), ..WebConfig::default() }.check(), Ok(()));
         for listen in ["0.0.0.0:8460", "192.168.0.5:8460", "[::]:8460"] {
-            let problem = WebConfig { listen: listen.parse().unwrap(), lan: None }.check().unwrap_err();
+            let problem =
+                WebConfig { listen: listen.parse().unwrap(), ..WebConfig::default() }.check().unwrap_err();
             assert!(problem.contains(listen), "{problem}");
         }
     }

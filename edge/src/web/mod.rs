@@ -5,7 +5,7 @@
 //!
 //! There are three doors. On loopback nobody is asked who they are; so that no other page in the technician's browser
 //! can speak through it, a request must name this host, and one that changes something must come from this page. The
-//! command line asks over a unix socket in the state directory, which only the service's group can open. The network
+//! command line asks over a unix socket, which only the service's group can open. The network
 //! finds a door only where the configuration says so, with TLS and a token: [`lan`].
 
 use std::fs;
@@ -13,7 +13,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
@@ -40,8 +40,6 @@ use guard::{Network, Rules};
 pub use config::WebConfig;
 pub use problem::Problem;
 
-/// The unix socket's name in the state directory.
-pub const SOCKET_FILE: &str = "api.sock";
 /// Pages that may be told of changes at once.
 const LISTENERS_MAX: usize = 32;
 
@@ -108,16 +106,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the page's addresses, and the command line's socket in `state_dir`.
+    /// Binds the page's addresses, and the command line's `socket`.
     ///
     /// # Errors
     /// When an address is taken or not this machine's, or the socket, the token or the certificate cannot be made or
     /// used.
-    pub fn bind(config: &WebConfig, state_dir: &Path, sources: Sources) -> io::Result<Self> {
+    pub fn bind(config: &WebConfig, state_dir: &Path, socket: &Path, sources: Sources) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let socket = bind_socket(&state_dir.join(SOCKET_FILE))?;
+        let socket = bind_socket(socket).map_err(|error| {
+            io::Error::new(error.kind(), format!("the socket {} cannot be made: {error}", socket.display()))
+        })?;
         let lan = config.lan.as_ref().map(|lan| lan::Door::bind(lan, state_dir)).transpose()?;
         Ok(Self { listener, address, socket, lan, sources })
     }
@@ -156,7 +156,7 @@ impl Server {
 }
 
 /// Whoever holds the state directory's lock may replace a socket that was left behind.
-fn bind_socket(path: &PathBuf) -> io::Result<UnixListener> {
+fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

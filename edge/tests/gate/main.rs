@@ -1,4 +1,5 @@
 //! The quality gate on real radiographs from beside the repository, spoilt in every way it knows, and unspoilt.
+#![allow(clippy::unwrap_used)] // Helpers of tests, outside of what clippy counts as one.
 
 mod other;
 mod spoil;

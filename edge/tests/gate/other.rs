@@ -9,7 +9,7 @@ const WIDTH: u32 = 600;
 const HEIGHT: u32 = 800;
 
 /// Pictures by name; `seed` makes each its own.
-pub fn pictures(seed: u64) -> Vec<(&'static str, Radiograph)> {
+pub(crate) fn pictures(seed: u64) -> Vec<(&'static str, Radiograph)> {
     let mut coloured = radiograph(&texture(seed, 0.5));
     coloured.coloured_permille = 700;
     vec![

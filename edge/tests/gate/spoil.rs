@@ -5,28 +5,31 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, GrayImage, ImageEncoder};
 
+/// What is done to an image.
+pub(crate) type Spoil = fn(&GrayImage) -> GrayImage;
+
 /// A small generator (Knuth's MMIX constants).
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed ^ 0x9e37_79b9_7f4a_7c15)
     }
 
     /// From 0 to below 1.
-    pub fn share(&mut self) -> f32 {
+    pub(crate) fn share(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f32 / (1u64 << 24) as f32
     }
 
     /// Standard normal (Box and Muller).
-    pub fn normal(&mut self) -> f32 {
+    pub(crate) fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - self.share()).ln()).sqrt();
         radius * (std::f32::consts::TAU * self.share()).cos()
     }
 
     /// Quanta counted where `mean` are expected (Knuth; from 40 on the normal distribution is near enough).
-    pub fn quanta(&mut self, mean: f32) -> f32 {
+    pub(crate) fn quanta(&mut self, mean: f32) -> f32 {
         if mean > 40.0 {
             return (mean + mean.sqrt() * self.normal()).round().max(0.0);
         }
@@ -40,14 +43,14 @@ impl Random {
 }
 
 /// One fault in one strength.
-pub struct Fault {
-    pub reason: RejectReason,
-    pub name: &'static str,
-    pub spoil: fn(&GrayImage) -> GrayImage,
+pub(crate) struct Fault {
+    pub(crate) reason: RejectReason,
+    pub(crate) name: &'static str,
+    pub(crate) spoil: Spoil,
 }
 
 /// The image as the station's decoder gives it.
-pub fn radiograph(image: &GrayImage) -> Radiograph {
+pub(crate) fn radiograph(image: &GrayImage) -> Radiograph {
     Radiograph {
         width: image.width(),
         height: image.height(),
@@ -125,7 +128,7 @@ fn scale_by(image: &GrayImage, scale: f32) -> GrayImage {
     imageops::resize(image, side(image.width()), side(image.height()), FilterType::Triangle)
 }
 
-pub fn jpeg(image: &GrayImage, quality: u8) -> GrayImage {
+pub(crate) fn jpeg(image: &GrayImage, quality: u8) -> GrayImage {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality)
         .write_image(image, image.width(), image.height(), ExtendedColorType::L8)
@@ -141,7 +144,7 @@ fn cut(image: &GrayImage, [left, top, right, bottom]: [f32; 4]) -> GrayImage {
 }
 
 /// Faults by which a plate becomes another file of the same exposure.
-pub const COPIES: [(&str, fn(&GrayImage) -> GrayImage); 9] = [
+pub(crate) const COPIES: [(&str, Spoil); 9] = [
     ("sent again", GrayImage::clone),
     ("JPEG at quality 60", |image| jpeg(image, 60)),
     ("half the size", |image| scale_by(image, 0.5)),
@@ -156,7 +159,7 @@ pub const COPIES: [(&str, fn(&GrayImage) -> GrayImage); 9] = [
 ];
 
 /// The same part exposed once more: turned by 3 degrees and moved by 3 per cent, with its own noise.
-pub fn exposed_again(image: &GrayImage) -> GrayImage {
+pub(crate) fn exposed_again(image: &GrayImage) -> GrayImage {
     let (width, height) = (image.width() as f32, image.height() as f32);
     let (sine, cosine) = 3f32.to_radians().sin_cos();
     let rim = percentile(image, 0.3) as u8;
@@ -174,7 +177,7 @@ pub fn exposed_again(image: &GrayImage) -> GrayImage {
 macro_rules! faults {
     ($($reason:ident { $($name:literal => $spoil:expr,)* })*) => {
         /// Every fault.
-        pub const FAULTS: &[Fault] = &[$($(Fault { reason: RejectReason::$reason, name: $name, spoil: $spoil },)*)*];
+        pub(crate) const FAULTS: &[Fault] = &[$($(Fault { reason: RejectReason::$reason, name: $name, spoil: $spoil },)*)*];
     };
 }
 
