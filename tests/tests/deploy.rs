@@ -100,11 +100,27 @@ fn the_unit_agrees_with_the_binary() -> anyhow::Result<()> {
     let spool = format!("dir = \"{}\"", value("ReadWritePaths")?.trim_start_matches('-'));
     assert!(config.contains(&spool), "{spool}");
 
+    let socket = format!("socket = \"/run/{}/", value("RuntimeDirectory")?);
+    assert!(config.contains(&socket), "{socket}");
+
     let command = value("ExecStart")?;
     let arguments: Vec<&str> = command.split(' ').skip(1).collect();
     assert_eq!(arguments, ["run", "--config", "/etc/ulna/edge.toml"]);
     let help = bin::succeed(Command::new(bin::edge()?).args(["run", "--help"]))?;
     assert!(help.contains("--config"), "{help}");
+    Ok(())
+}
+
+/// The kiosk opens the page where it is by default, as a user who is not the station's.
+#[test]
+fn the_kiosk_shows_the_stations_page() -> anyhow::Result<()> {
+    let unit = read("deploy/kiosk/ulna-kiosk.service")?;
+    let config = read("deploy/config/edge.toml")?;
+    let listen = config.lines().find_map(|line| line.strip_prefix("#listen = \"127.0.0.1:8460\""));
+    assert!(listen.is_some(), "the default address of the page");
+    assert!(unit.contains("http://127.0.0.1:8460/"), "{unit}");
+    let users = read("deploy/kiosk/ulna-kiosk.sysusers.conf")?;
+    assert!(unit.contains("User=ulna-kiosk") && users.contains("u ulna-kiosk "), "{users}");
     Ok(())
 }
 
