@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::AccessKind;
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// When a folder that could not be watched is tried again.
 const WATCH_RETRY: Duration = Duration::from_secs(60);
@@ -37,9 +38,13 @@ impl Watch {
             return;
         }
         let sender = self.sender.clone();
-        // A full channel already says that something changed.
-        let watcher = notify::recommended_watcher(move |_| {
-            let _ = sender.try_send(());
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // To be opened is no change: the scan itself opens every folder, and would wake itself for ever.
+            let opened = |event: &Event| matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
+            if !event.as_ref().is_ok_and(opened) {
+                // A full channel already says that something changed.
+                let _ = sender.try_send(());
+            }
         });
         let watched = watcher.and_then(|mut watcher| {
             watcher.watch(dir, RecursiveMode::Recursive)?;
@@ -59,5 +64,25 @@ impl Watch {
     /// Waits until something changed, at most for `patience`.
     pub(super) fn wait(&self, patience: Duration) -> bool {
         self.hint.recv_timeout(patience).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_news_and_a_look_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("XR_HAND")).unwrap();
+        let mut watch = Watch::new();
+        watch.keep_up(dir.path(), Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            assert_eq!(fs::read_dir(dir.path().join("XR_HAND")).unwrap().count(), 0);
+        }
+        assert!(!watch.wait(Duration::from_millis(300)), "the look woke itself");
+        fs::write(dir.path().join("XR_HAND/1.png"), b"1").unwrap();
+        assert!(watch.wait(Duration::from_secs(10)));
     }
 }
