@@ -96,7 +96,7 @@ export const TEXT = {
   broker: {
     on: "Connected",
     off: "Not connected",
-    off_todo: "Results are kept and sent later. If there should be a network: check its cable or aerial.",
+    off_todo: "Results are kept and sent later. Where there should be a network, check cable and aerial.",
     unknown: "Connecting",
   },
   queue: {
@@ -189,7 +189,7 @@ export const TEXT = {
     found: "Found: {detail}",
     overruled: "Scored although flagged: {reasons}",
     retake: "Retake",
-    retake_file: "Replace by file",
+    retake_file: "Replace",
     retake_busy: "Replacing\u2026",
     drop: "Drop",
     drop_title: "Drop view {index}?",
@@ -283,6 +283,7 @@ export const TEXT = {
     api: "Local API",
     model: "Model",
     bundle: "Model's fingerprint",
+    network: "Network's last error",
     station: "Station",
     general: "General",
     yes: "yes",

@@ -22,7 +22,7 @@ function service(station) {
 
 function broker({ broker: { connected, last_error } }) {
   if (connected) return ["good", TEXT.broker.on];
-  return last_error ? ["warn", TEXT.broker.off, TEXT.broker.off_todo, last_error] : ["plain", TEXT.broker.unknown];
+  return last_error ? ["warn", TEXT.broker.off, TEXT.broker.off_todo] : ["plain", TEXT.broker.unknown];
 }
 
 function queue({ queue: { unsent, oldest_age_s, set_aside } }) {
@@ -62,17 +62,16 @@ const LIGHTS = { station: service, broker, queue, disk, clock, camera, model, te
 /** All lights, the gravest first. */
 export function lights(station) {
   const all = Object.entries(LIGHTS).map(([name, tell]) => {
-    const [kind, word, todo, detail] = tell(station);
-    return { name, kind, word, todo, detail };
+    const [kind, word, todo] = tell(station);
+    return { name, kind, word, todo };
   });
   return all.sort((one, other) => GRAVITY.indexOf(one.kind) - GRAVITY.indexOf(other.kind));
 }
 
-export function lightRow({ name, kind, word, todo, detail }) {
+export function lightRow({ name, kind, word, todo }) {
   const sign = element("span", "sign", shape(kind), element("span", "unseen", TEXT.kinds[kind] + ": "));
   const what = element("div", "what", element("span", "name", TEXT.lights[name]), " ", element("span", "word", word));
   const made = element("li", "light " + kind + (todo ? " told" : ""), sign, what);
   if (todo) made.append(element("p", "todo", todo));
-  if (detail) made.append(element("p", "detail", detail));
   return made;
 }

@@ -25,6 +25,8 @@ export function pannable(stage, layer) {
     const top = (stage.clientHeight - size.height * scale) / 2 + now.y;
     layer.style.transform = `translate(${left}px, ${top}px) scale(${scale})`;
     stage.dataset.zoom = now.zoom.toFixed(2);
+    // While all of it is seen, a finger on it scrolls the page.
+    stage.style.touchAction = now.zoom > 1 ? "none" : "pan-y";
   }
 
   /** Magnifies by a factor; the point `(x, y)`, from the stage's middle, stays where it is. */

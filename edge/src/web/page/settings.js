@@ -36,6 +36,7 @@ function versions(station, description) {
     [TEXT.settings.api, `${description.info.version} (OpenAPI ${description.openapi})`],
     [TEXT.settings.model, fill(TEXT.model.name, station.model)],
     [TEXT.settings.bundle, station.model.bundle_sha256],
+    ...(station.broker.last_error ? [[TEXT.settings.network, station.broker.last_error]] : []),
   ]);
 }
 

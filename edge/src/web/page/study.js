@@ -70,12 +70,12 @@ function taking(number) {
   const list = element("ul", "views");
   const none = element("p", "empty", TEXT.study.no_views);
   const look = live.station.camera ? preview() : null;
-  const held = async (work) => {
+  const withCamera = async (work) => {
     look?.hold(true);
     try { await work(); } finally { look?.hold(false); }
   };
   const refresh = () => api.study(number).then(put);
-  const take = look && action(TEXT.study.take, "primary huge", () => held(async () => {
+  const take = look && action(TEXT.study.take, "primary huge", () => withCamera(async () => {
     await api.capture(number);
     await refresh();
   }), said, TEXT.study.take_busy);
@@ -95,6 +95,8 @@ function taking(number) {
   const node = element("div", look ? "taking camera" : "taking", look ? element("div", "eye", look.node, take) : null, seen, said, bar);
 
   const update = (study) => {
+    const focused = document.activeElement;
+    const held = node.contains(focused);
     const counted = views(study).length;
     const full = counted >= live.station.views_max;
     showNotes(notes, study, full);
@@ -103,7 +105,9 @@ function taking(number) {
     if (take) take.hidden = study.closing || full;
     close.hidden = study.closing || counted === 0;
     discard.hidden = study.images.length > 0 || study.revision > 0;
-    showViews(list, study, held);
+    showViews(list, study, withCamera);
+    // A control that goes takes the focus with it, and whoever uses the keyboard would begin from the top.
+    if (held && !(focused.isConnected && focused.checkVisibility())) heading.focus();
   };
   return { node, heading, update, end: () => look?.end() };
 }

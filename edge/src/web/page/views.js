@@ -97,6 +97,8 @@ function card({ study, image, index }, camera) {
 /** Shows a study's views in a list. `camera` does something for which the camera is needed. */
 export function showViews(list, study, camera) {
   const items = views(study).map((image, position) => ({ study, image, index: position + 1 }));
+  // What needs hands comes first.
+  items.sort((one, other) => (other.image.state === "rejected") - (one.image.state === "rejected"));
   const signature = ({ image, index }) => {
     const { state, kept, rejected, overrulable, overruled } = image;
     const can = [study.open, study.closing, live.station?.camera];
