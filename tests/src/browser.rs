@@ -216,15 +216,14 @@ impl Browser {
         fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// What the page has complained about in the console since it was last asked.
+    /// Errors in the page's console since it was last asked.
     ///
     /// # Errors
     /// When the browser does not answer.
-    pub fn complaints(&self) -> anyhow::Result<Vec<String>> {
+    pub fn errors(&self) -> anyhow::Result<Vec<String>> {
         let said = self.driver.post("se/log", &json!({"type": "browser"}))?;
         let entries = said.as_array().cloned().unwrap_or_default();
-        let grave =
-            entries.iter().filter(|entry| ["SEVERE", "WARNING"].iter().any(|level| entry["level"] == *level));
+        let grave = entries.iter().filter(|entry| entry["level"] == "SEVERE");
         Ok(grave.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect())
     }
 }

@@ -95,7 +95,7 @@ export const TEXT = {
   },
   broker: {
     on: "Connected",
-    off: "Not connected",
+    off: "Offline",
     off_todo: "Results are kept and sent later. Where there should be a network, check cable and aerial.",
     unknown: "Connecting",
   },

@@ -31,7 +31,7 @@ fn a_study_is_taken_and_answered_with_the_keyboard_alone() -> anyhow::Result<()>
     browser.show_on(KIOSK)?;
     browser.open(&address(&station, ""))?;
     browser.wait_for_text("No studies yet")?;
-    browser.wait_for_text("Not connected")?;
+    browser.wait_for_text("Offline")?;
     walk.look("station-empty", &ALL)?;
 
     let number = walk.open_study("Wrist", "bed <b>4</b>")?;
@@ -48,7 +48,7 @@ fn a_study_is_taken_and_answered_with_the_keyboard_alone() -> anyhow::Result<()>
     walk.correct(&number)?;
     walk.search(&station, &number)?;
     walk.settings()?;
-    assert_eq!(browser.complaints()?, Vec::<String>::new());
+    assert_eq!(browser.errors()?, Vec::<String>::new());
     Ok(())
 }
 
