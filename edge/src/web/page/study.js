@@ -75,12 +75,12 @@ function taking(number) {
     try { await work(); } finally { look?.hold(false); }
   };
   const refresh = () => api.study(number).then(put);
-  const take = look && action(TEXT.study.take, "primary huge", () => withCamera(async () => {
+  const take = look && action(TEXT.study.take, "primary big take", () => withCamera(async () => {
     await api.capture(number);
     await refresh();
   }), said, TEXT.study.take_busy);
   const add = filePicker(TEXT.study.add, look ? "big" : "primary big", (file) => api.add(number, file).then(refresh), said, TEXT.study.add_busy);
-  const close = action(TEXT.study.close, look ? "big" : "big strong", () => api.close(number).then(put), said, TEXT.study.close_busy);
+  const close = action(TEXT.study.close, "big strong", () => api.close(number).then(put), said, TEXT.study.close_busy);
   const discard = action(TEXT.study.discard, "big", async () => {
     const sure = await ask({
       title: fill(TEXT.study.discard_title, { number }), text: TEXT.study.discard_text, yes: TEXT.study.discard_yes, grave: true,
@@ -90,9 +90,9 @@ function taking(number) {
     forget(number);
     location.hash = "#/";
   }, said);
-  const bar = element("div", "bar", add, discard, close);
+  const bar = element("div", "bar", take, add, discard, close);
   const seen = element("section", "seen", notes, heading, none, list);
-  const node = element("div", look ? "taking camera" : "taking", look ? element("div", "eye", look.node, take) : null, seen, said, bar);
+  const node = element("div", look ? "taking camera" : "taking", look?.node, seen, said, bar);
 
   const update = (study) => {
     const focused = document.activeElement;
