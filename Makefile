@@ -25,7 +25,7 @@ test-vivid: ## try the frame grabber on the kernel's V4L2 test driver, in an emu
 libtorch: ## fetch the CPU half of libtorch into third_party/libtorch
 	scripts/get-libtorch.sh third_party/libtorch
 
-deps: ## fetch everything the tests need (libtorch, mosquitto, DCMTK, scikit-learn, ONNX Runtime, cargo-deny)
+deps: ## fetch everything the tests need (libtorch, mosquitto, DCMTK, Chromium, scikit-learn, ONNX Runtime, cargo-deny)
 	scripts/test-deps.sh
 
 trainer: libtorch ## build the trainer: target/release/trainer

@@ -2,6 +2,7 @@
 
 pub mod bin;
 pub mod broker;
+pub mod browser;
 pub mod collector;
 pub mod dcmtk;
 pub mod infer;
@@ -9,6 +10,7 @@ pub mod made;
 pub mod nan_bundle;
 pub mod station;
 pub mod wait;
+pub mod webdriver;
 
 use std::path::{Path, PathBuf};
 

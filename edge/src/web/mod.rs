@@ -1,7 +1,7 @@
 //! The technician's page, and the local API it is made from.
 //!
-//! The page is one HTML file with its own style, script and text; nothing comes from outside. The API is described by
-//! `/api/v1/openapi.json`, which is made from [`api`]'s own table.
+//! The page is one HTML file with its own styles, scripts and text ([`assets`]); nothing comes from outside. The API is
+//! described by `/api/v1/openapi.json`, which is made from [`api`]'s own table.
 //!
 //! There are three doors. On loopback nobody is asked who they are; so that no other page in the technician's browser
 //! can speak through it, a request must name this host, and one that changes something must come from this page. The
@@ -17,9 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::http::StatusCode;
 use axum::{Router, middleware};
 use contract::preprocess::{Aspect, PreprocessSpec};
 use contract::radiograph::Limits;
@@ -30,6 +28,7 @@ use crate::publish::{Broker, Facts};
 use crate::store::Store;
 
 pub mod api;
+mod assets;
 pub mod config;
 mod guard;
 pub mod lan;
@@ -171,10 +170,7 @@ fn router(sources: Sources) -> Router {
     // An upload may be as large as an image; the intake names its own limit when it is passed.
     let body_max_bytes = usize::try_from(sources.desk.file_max_bytes()).unwrap_or(usize::MAX);
     Router::new()
-        .route("/", get(|| asset("text/html; charset=utf-8", include_str!("page.html"))))
-        .route("/page.css", get(|| asset("text/css; charset=utf-8", include_str!("page.css"))))
-        .route("/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("page.js"))))
-        .route("/text.js", get(|| asset("text/javascript; charset=utf-8", include_str!("text.js"))))
+        .merge(assets::router())
         .nest(api::PREFIX, api::router())
         .layer(DefaultBodyLimit::max(body_max_bytes.saturating_add(1)))
         .with_state(sources)
@@ -184,10 +180,6 @@ fn router(sources: Sources) -> Router {
 fn guarded(router: Router, rules: Rules) -> Router {
     let enter = Router::new().route("/enter", get(guard::enter)).with_state(rules.clone());
     router.merge(enter).layer(middleware::from_fn_with_state(rules, guard::check))
-}
-
-async fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, content_type)], text)
 }
 
 /// Does something that blocks on a thread of its own, so that the session with the broker goes on.
