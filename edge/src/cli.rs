@@ -22,7 +22,7 @@ Exit codes:
    6  the service refused what was asked of it, and said why
   65  the bundle is damaged, not allowed here, or fails its self-test
   66  an input or a study that was named does not exist
-  69  something needed does not answer: the page's address, the service, a broker
+  69  something needed does not answer: the service, a broker, an address
   74  the state directory, or a place to write to, cannot be used
   78  the configuration is wrong; starting again will not help";
 

@@ -10,8 +10,9 @@ use crate::exit::Exit;
 
 const EXAMPLE: &str = "\
 Run it as root, or as the service's user: another may not look into the state
-directory. Nothing is changed, and the service may run meanwhile. To the broker a
-message is sent under ulna/v1/<station>/cmd/doctor/, which nobody keeps.
+directory. Nothing is changed, and the service may run meanwhile. To the
+broker a message is sent under ulna/v1/<station>/cmd/doctor/, which nobody
+keeps.
 
 Examples:
   edge doctor

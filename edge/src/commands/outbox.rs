@@ -19,12 +19,12 @@ use crate::store::{OutboxEntry, Store, StoreError};
 use crate::web::api::types;
 
 const EXAMPLE: &str = "\
-While the service runs it is asked over its socket; else the state directory is
-opened, which then must not be in use.
+While the service runs it is asked over its socket; else the state directory
+is opened, which then must not be in use.
 
 Examples:
   edge outbox list
-  edge outbox retry                           after the broker's rules were mended
+  edge outbox retry               after the broker's rules were mended
   edge outbox export --to /media/usb --delivered
 
 Exit codes: 0 done, 6 the service refused, 69 it does not answer, 74 the state

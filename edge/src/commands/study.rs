@@ -19,8 +19,8 @@ use crate::store::ImageState;
 use crate::web::api::types::{Capture, OpenStudy, Studies, Study, Taken};
 
 const EXAMPLE: &str = "\
-The service must run; it is asked over the socket in its state directory. A study is
-named by its number in the register book, such as ELB-0427.
+The service must run; it is asked over the socket in its state directory. A
+study is named by its number in the register book, such as ELB-0427.
 
 Examples:
   edge study open XR_ELBOW --reference \"bed 7\"
@@ -29,8 +29,8 @@ Examples:
   edge study close ELB-0427 --wait
   edge study list --open
 
-Exit codes: 0 done, 6 the service refused and says why, 66 there is no such study or
-file, 69 the service does not answer, 78 the configuration is wrong.";
+Exit codes: 0 done, 6 the service refused and says why, 66 there is no such
+study or file, 69 the service does not answer, 78 the configuration is wrong.";
 
 /// How long `close --wait` waits for the answer.
 const WAIT_MAX: Duration = Duration::from_secs(300);

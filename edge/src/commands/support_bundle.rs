@@ -25,10 +25,11 @@ use crate::exit::Exit;
 use crate::store::{Inspection, StoreError, state_paths};
 
 const EXAMPLE: &str = "\
-In it: versions, the configuration without passwords and names to log in with, what
-`edge doctor --json` says, figures of the store, what happened lately, the end of the
-service's log. Not in it: images, names of files, references, numbers of studies.
-Run it as root, or as the service's user. Look into it before you pass it on:
+In it: versions, the configuration without passwords and names to log in with,
+what `edge doctor --json` says, figures of the store, what happened lately,
+the end of the service's log. Not in it: images, names of files, references,
+numbers of studies. Run it as root, or as the service's user. Look into it
+before you pass it on:
 tar xzOf FILE | less
 
 Example:

@@ -18,8 +18,9 @@ use crate::publish::MqttConfig;
 use crate::publish::watch::{ALL_STATIONS, Watch, WatchError};
 
 const EXAMPLE: &str = "\
-A result that the broker delivers again is shown once. When the broker goes away,
-watching goes on as soon as it is back; what is sent in between is missed.
+A result that the broker delivers again is shown once. When the broker goes
+away, watching goes on as soon as it is back; what is sent in between is
+missed.
 
 Examples:
   edge watch                                  this station's results
@@ -27,8 +28,9 @@ Examples:
   edge watch --host broker.example --port 8883 --ca-file ca.pem \\
       --username anna --password-file secret --station +
 
-Exit codes: 0 after --count results, 66 the configuration cannot be read, 69 the
-broker does not let this client in, 78 the options or the configuration are wrong.";
+Exit codes: 0 after --count results, 66 the configuration cannot be read, 69
+the broker does not let this client in, 78 the options or the configuration
+are wrong.";
 
 /// Shortest and longest pause before connecting again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));

@@ -105,7 +105,7 @@ impl Inspection {
     pub fn damage(&self) -> Result<Option<String>, StoreError> {
         let said: String = self
             .connection
-            .query_row("SELECT quick_check FROM pragma_quick_check(1)", [], |row| row.get(0))
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
             .doing("check its database")?;
         Ok((said != "ok").then_some(said))
     }
