@@ -187,6 +187,7 @@ export const TEXT = {
     dropped: "Dropped",
     gone: "No picture",
     found: "Found: {detail}",
+    also: "Also: {reasons}.",
     overruled: "Scored although flagged: {reasons}",
     retake: "Retake",
     retake_file: "Replace",

@@ -152,6 +152,7 @@ pub struct Image {
     /// Whether the technician may have it scored all the same.
     pub overrulable: bool,
     /// Reasons that the technician overruled.
+    #[serde(default)]
     pub overruled: Vec<RejectReason>,
 }
 

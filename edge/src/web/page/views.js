@@ -36,9 +36,14 @@ export function thumbnail(image, index) {
 }
 
 /** Why an image was not scored, and what to do. */
-export function whyNot({ reason, detail }) {
+export function whyNot({ reason, detail, also = [] }) {
   const { name, todo } = rejection(reason);
-  return [element("p", "reason", name), element("p", "todo", todo), element("p", "detail", fill(TEXT.view.found, { detail }))];
+  const said = [element("p", "reason", name), element("p", "todo", todo), element("p", "detail", fill(TEXT.view.found, { detail }))];
+  if (also.length > 0) {
+    const reasons = also.map((other) => rejection(other).name.toLowerCase()).join(", ");
+    said.push(element("p", "detail", fill(TEXT.view.also, { reasons })));
+  }
+  return said;
 }
 
 function dropping(image, index, said) {
