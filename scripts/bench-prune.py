@@ -32,8 +32,8 @@ RESAMPLES = 2000
 BEGIN, END = "<!-- pruning -->", "<!-- /pruning -->"
 
 CPU = {
-    "studies": 5200, "size": 64, "findings": "hardware", "difficulty": 0.3, "views_max": 1, "epochs": 2, "steps": 1,
-    "step_epochs": 1, "prune_epochs": 2, "distill": 0.0, "batch": 16, "lr": 1e-3, "prune_lr": 5e-4,
+    "studies": 5200, "size": 64, "findings": "hardware", "difficulty": 0.42, "views_max": 1, "epochs": 2, "steps": 1,
+    "step_epochs": 1, "prune_epochs": 1, "distill": 0.0, "batch": 16, "lr": 1e-3, "prune_lr": 5e-4,
 }
 GPU = {
     "studies": 12000, "size": 160, "findings": "fracture_line,fracture_step,hardware,narrowed_joint,lesion", "difficulty": 1.0,
