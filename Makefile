@@ -5,6 +5,7 @@ SHELL := /bin/bash
 export OMP_WAIT_POLICY := PASSIVE
 
 ONCE ?=
+GPU ?=
 
 .PHONY: help demo test test-vivid libtorch deps trainer demo-bundle bench-prune schemas audit fmt clean
 
@@ -34,8 +35,8 @@ trainer: libtorch ## build the trainer: target/release/trainer
 demo-bundle: trainer ## train, prune and export the demo bundle again, from nothing (up to an hour on 2 cores)
 	scripts/demo-bundle.sh
 
-bench-prune: trainer ## measure what pruning costs on hard phantoms, into BENCHMARKS.md (hours; with a GPU)
-	scripts/bench-prune.py
+bench-prune: trainer ## measure what pruning costs on phantoms, into BENCHMARKS.md (an hour on 2 cores; GPU=1: more, on a GPU)
+	scripts/bench-prune.py $(if $(GPU),--gpu)
 
 schemas: ## write the JSON Schemas of the payloads again
 	ULNA_BLESS=1 cargo test --locked -p contract --test it schema

@@ -71,6 +71,7 @@ mod tests {
     fn the_documented_commands_parse() {
         for line in [
             "synth --out d --studies 10 --seed 1 --size 96 --hard",
+            "synth --out d --studies 10 --seed 1 --difficulty 0.3 --valid-share 0.5 --views-max 1",
             "index --data d --out o --no-check",
             "explore --data d --out o --per-sheet 4 --seed 2",
             "pack --data d --out c --size 224 --aspect squash",

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use contract::study::{MURA_TYPES, StudyType};
 
-use crate::phantom::{self, FindingKind, Options, SIZE_MAX_PX, SIZE_MIN_PX};
+use crate::phantom::{
+    self, Difficulty, FindingKind, Options, SIZE_MAX_PX, SIZE_MIN_PX, VALID_SHARE, VIEWS_MAX,
+};
 use crate::progress;
 
 /// Arguments of `synth`.
@@ -28,9 +30,18 @@ pub struct Args {
     /// Findings that abnormal studies show [default: all]
     #[arg(long, value_delimiter = ',', value_name = "FINDING,...")]
     pub findings: Vec<FindingKind>,
-    /// Subtle findings and more that distracts from them
-    #[arg(long)]
+    /// From 0, findings plain to see, to 1, subtle ones and more that distracts from them
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = difficulty)]
+    pub difficulty: Difficulty,
+    /// The same as --difficulty 1
+    #[arg(long, conflicts_with = "difficulty")]
     pub hard: bool,
+    /// Share of the studies that is for validation
+    #[arg(long, value_name = "SHARE", default_value_t = VALID_SHARE, value_parser = valid_share)]
+    pub valid_share: f64,
+    /// The most views that a study has
+    #[arg(long, value_name = "N", default_value_t = VIEWS_MAX, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=VIEWS_MAX as u64))]
+    pub views_max: usize,
 }
 
 /// Draws the studies.
@@ -42,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         studies: args.studies,
         seed: args.seed,
         size_px: args.size,
-        hard: args.hard,
+        difficulty: if args.hard { Difficulty::HARD } else { args.difficulty },
         study_types: match &args.types {
             types if types.is_empty() => MURA_TYPES.map(str::to_owned).to_vec(),
             types => types.iter().map(StudyType::to_string).collect(),
@@ -51,6 +62,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             findings if findings.is_empty() => FindingKind::ALL.to_vec(),
             findings => findings.clone(),
         },
+        valid_share: args.valid_share,
+        views_max: args.views_max,
     };
     let bar = progress::bar(None, "drawing", "images");
     let drawn = phantom::synth(&args.out, &options, |images| bar.set_position(images as u64))?;
@@ -63,4 +76,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         args.out.display()
     );
     Ok(())
+}
+
+fn difficulty(word: &str) -> Result<Difficulty, String> {
+    let share = word.parse().ok().and_then(Difficulty::new);
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+fn valid_share(word: &str) -> Result<f64, String> {
+    match word.parse() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("expected a number above 0 and below 1".to_owned()),
+    }
 }

@@ -4,15 +4,16 @@ use std::f32::consts::FRAC_PI_2;
 
 use rand::RngExt;
 
+use super::difficulty::Difficulty;
 use super::finding::{Finding, FindingKind};
 use super::looks::Looks;
 use super::plan::Planned;
 use super::pose::{Point, Pose};
 use super::random::{Purpose, Stream, between, chance, stream};
-use super::render::{Picture, Scene};
+use super::render::{PLAIN, Picture, SUBTLE, Scene};
 use super::shape::Form;
 use super::skeleton::{Anatomy, anatomy};
-use super::{Options, SIZE_MIN_PX};
+use super::{Options, SIZE_MIN_PX, VIEWS_MAX};
 
 /// A drawn view.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +37,8 @@ impl View {
     }
 }
 
-/// Streams of views: a study has fewer than this.
-const VIEWS_MAX: u64 = 4;
+/// Random streams of a study: its own and one for each view.
+const STREAMS: u64 = VIEWS_MAX as u64 + 1;
 /// Places tried for a finding before the best of them is taken.
 const SITES_MAX: usize = 16;
 /// How many pixels a finding must change clearly: enough for three in a row and three lines.
@@ -49,26 +50,26 @@ pub fn draw_study(planned: &Planned, options: &Options) -> Vec<View> {
     let part =
         anatomy(&planned.study_type, &mut stream(options.seed, Purpose::Anatomy, planned.patient as u64));
     let study = planned.number as u64;
-    let mut rng = stream(options.seed, Purpose::View, VIEWS_MAX * study);
+    let mut rng = stream(options.seed, Purpose::View, STREAMS * study);
     let left = chance(&mut rng, 0.5);
-    let views = [1, 2, 2, 3, 2, 1, 3][rng.random_range(0..7)].min(part.turns.len());
+    let views = [1, 2, 2, 3, 2, 1, 3][rng.random_range(0..7)].min(part.turns.len()).min(options.views_max);
     let first = if chance(&mut rng, 0.75) { 0 } else { rng.random_range(0..part.turns.len()) };
     let scenes: Vec<Scene> = (0..views)
         .map(|view| {
             let turn = part.turns[(first + view) % part.turns.len()];
-            let mut rng = stream(options.seed, Purpose::View, VIEWS_MAX * study + 1 + view as u64);
+            let mut rng = stream(options.seed, Purpose::View, STREAMS * study + 1 + view as u64);
             scene(&part, turn, left, options, &mut rng)
         })
         .collect();
     let draw = |finding: Option<&Finding>| -> Vec<Picture> {
-        let noise = |view| stream(options.seed, Purpose::Noise, VIEWS_MAX * study + view as u64);
+        let noise = |view| stream(options.seed, Purpose::Noise, STREAMS * study + view as u64);
         scenes.iter().enumerate().map(|(view, scene)| scene.draw(finding, &mut noise(view))).collect()
     };
     let pictures = match planned.finding {
         None => draw(None),
         Some(kind) => {
             let mut rng = stream(options.seed, Purpose::Finding, study);
-            with_finding(kind, options.hard, &part, &scenes, &mut rng, draw)
+            with_finding(kind, options.difficulty, &part, &scenes, &mut rng, draw)
         }
     };
     pictures.into_iter().zip(&scenes).map(|(picture, scene)| view(picture, scene)).collect()
@@ -89,7 +90,7 @@ fn scene(part: &Anatomy, turn_deg: f32, left: bool, options: &Options, rng: &mut
     let size = options.size_px.max(SIZE_MIN_PX) as f32;
     let (width, height) = ((size * aspect).round().max(SIZE_MIN_PX as f32), size);
     let pixel_mm = part.height / height;
-    let tilt = if options.hard { 0.24 } else { 0.14 };
+    let tilt = options.difficulty.of(0.14, 0.24);
     let pose = Pose {
         turn: (turn_deg + between(rng, -7.0, 7.0)).to_radians().clamp(-FRAC_PI_2, FRAC_PI_2),
         angle: between(rng, -tilt, tilt),
@@ -107,27 +108,27 @@ fn scene(part: &Anatomy, turn_deg: f32, left: bool, options: &Options, rng: &mut
         air: part.air.iter().map(|roll| roll.posed(&pose)).collect(),
         fat: part.fat,
         tissue_gain: part.tissue_gain,
-        looks: Looks::draw(rng, options.hard, left, aspect),
+        looks: Looks::draw(rng, options.difficulty, left, aspect),
+        clear: options.difficulty.of(PLAIN, SUBTLE),
     }
 }
 
 /// Draws the study with a finding, at the first of some places where every view shows it well enough for
-/// the setting, else at the best of them.
+/// the difficulty, else at the best of them.
 fn with_finding(
     kind: FindingKind,
-    hard: bool,
+    difficulty: Difficulty,
     part: &Anatomy,
     scenes: &[Scene],
     rng: &mut Stream,
     draw: impl Fn(Option<&Finding>) -> Vec<Picture>,
 ) -> Vec<Picture> {
-    let seen = |picture: &Picture| if hard { picture.subtle } else { picture.plain };
     let (mut best, mut best_seen) = (Vec::new(), 0);
     for _ in 0..SITES_MAX {
-        let mut finding = Finding::draw(kind, hard, rng);
-        choose_site(&mut finding, hard, part, scenes, rng);
+        let mut finding = Finding::draw(kind, difficulty, rng);
+        choose_site(&mut finding, difficulty, part, scenes, rng);
         let pictures = draw(Some(&finding));
-        let least_seen = pictures.iter().map(seen).min().unwrap_or(0);
+        let least_seen = pictures.iter().map(|picture| picture.clear).min().unwrap_or(0);
         if best.is_empty() || least_seen > best_seen {
             (best, best_seen) = (pictures, least_seen);
         }
@@ -138,7 +139,13 @@ fn with_finding(
     best
 }
 
-fn choose_site(finding: &mut Finding, hard: bool, part: &Anatomy, scenes: &[Scene], rng: &mut Stream) {
+fn choose_site(
+    finding: &mut Finding,
+    difficulty: Difficulty,
+    part: &Anatomy,
+    scenes: &[Scene],
+    rng: &mut Stream,
+) {
     let widest = |bone: usize| match &part.bones[bone].form {
         Form::Long(long) => long.section(0.5).0,
         Form::Pebble(_) => 0.0,
@@ -149,7 +156,7 @@ fn choose_site(finding: &mut Finding, hard: bool, part: &Anatomy, scenes: &[Scen
     // Wide bones more often: a thin one shows little.
     let taken = |rng: &mut Stream, bone: usize| {
         let share = (widest(bone) / largest).min(1.0);
-        rng.random::<f32>() < share.powi(if hard { 2 } else { 4 })
+        rng.random::<f32>() < share.powf(difficulty.of(4.0, 2.0))
     };
     for _ in 0..400 {
         if finding.is_of_a_joint() {

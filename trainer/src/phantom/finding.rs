@@ -3,8 +3,7 @@
 
 use std::f32::consts::TAU;
 
-use rand::RngExt;
-
+use super::difficulty::Difficulty;
 use super::matter::mineral;
 use super::pose::{Point, length};
 use super::random::{Stream, between, chance};
@@ -126,18 +125,18 @@ pub(super) struct Seen {
 
 impl Finding {
     /// Draws a finding of a kind; the site is still to be chosen with [`Self::move_to`].
-    pub(super) fn draw(kind: FindingKind, hard: bool, rng: &mut Stream) -> Self {
+    pub(super) fn draw(kind: FindingKind, difficulty: Difficulty, rng: &mut Stream) -> Self {
         let shape = match kind {
-            FindingKind::FractureLine => Shape::Fracture(Fracture::draw(rng, hard, false)),
-            FindingKind::FractureStep => Shape::Fracture(Fracture::draw(rng, hard, true)),
-            FindingKind::Hardware => Shape::Hardware(Hardware::draw(rng, hard)),
+            FindingKind::FractureLine => Shape::Fracture(Fracture::draw(rng, difficulty, false)),
+            FindingKind::FractureStep => Shape::Fracture(Fracture::draw(rng, difficulty, true)),
+            FindingKind::Hardware => Shape::Hardware(Hardware::draw(rng, difficulty)),
             FindingKind::NarrowedJoint => Shape::Narrowed {
                 ends: Vec::new(),
                 reach: 0.0,
-                share: if hard { between(rng, 0.65, 0.85) } else { between(rng, 0.95, 1.15) },
-                plate: if hard { between(rng, 1.2, 1.8) } else { between(rng, 2.5, 3.5) },
+                share: difficulty.between(rng, (0.95, 1.15), (0.65, 0.85)),
+                plate: difficulty.between(rng, (2.5, 3.5), (1.2, 1.8)),
             },
-            FindingKind::Lesion => Shape::Lesion(Lesion::draw(rng, hard)),
+            FindingKind::Lesion => Shape::Lesion(Lesion::draw(rng, difficulty)),
         };
         Self { bones: Vec::new(), at: 0.5, shape }
     }
@@ -201,23 +200,18 @@ impl Finding {
 }
 
 impl Fracture {
-    fn draw(rng: &mut Stream, hard: bool, step: bool) -> Self {
+    fn draw(rng: &mut Stream, difficulty: Difficulty, step: bool) -> Self {
         let oblique = if step { 0.55 } else { 0.9 };
         let sign = if chance(rng, 0.5) { 1.0 } else { -1.0 };
         let zigzag = [(0.16, 2.0), (0.07, 5.0)]
             .map(|(a, f)| (a * between(rng, 0.5, 1.2), f * between(rng, 0.7, 1.4), between(rng, 0.0, TAU)));
-        let line = match (hard, step) {
-            (false, false) => (between(rng, 0.85, 1.3), 1.0),
-            (false, true) => (between(rng, 0.8, 1.3), 0.8),
-            (true, false) => (between(rng, 0.3, 0.5), 0.5),
-            (true, true) => (between(rng, 0.25, 0.4), 0.4),
+        let line = if step {
+            (difficulty.between(rng, (0.8, 1.3), (0.25, 0.4)), difficulty.of(0.8, 0.4))
+        } else {
+            (difficulty.between(rng, (0.85, 1.3), (0.3, 0.5)), difficulty.of(1.0, 0.5))
         };
-        let depth = if hard { between(rng, 0.45, 0.65) } else { between(rng, 0.85, 1.0) };
-        let shift = match (step, hard) {
-            (false, _) => 0.0,
-            (true, false) => sign * between(rng, 0.55, 1.0),
-            (true, true) => sign * between(rng, 0.2, 0.36),
-        };
+        let depth = difficulty.between(rng, (0.85, 1.0), (0.45, 0.65));
+        let shift = if step { sign * difficulty.between(rng, (0.55, 1.0), (0.2, 0.36)) } else { 0.0 };
         Self { slope: sign * between(rng, 0.1, oblique), zigzag, line, depth, shift }
     }
 
@@ -245,21 +239,14 @@ impl Fracture {
 }
 
 impl Hardware {
-    fn draw(rng: &mut Stream, hard: bool) -> Self {
+    fn draw(rng: &mut Stream, difficulty: Difficulty) -> Self {
         let facing = between(rng, -1.2, 1.2);
-        if hard {
-            let (length, width) = (between(rng, 3.0, 4.0), between(rng, 0.22, 0.3));
-            return Self {
-                length,
-                width,
-                thickness: 0.9,
-                facing,
-                screws: 2 + rng.random_range(0..2),
-                metal: 0.11,
-            };
-        }
-        let (length, width) = (between(rng, 5.0, 8.0), between(rng, 0.36, 0.48));
-        Self { length, width, thickness: 1.8, facing, screws: 4 + rng.random_range(0..3), metal: 0.45 }
+        let length = difficulty.between(rng, (5.0, 8.0), (3.0, 4.0));
+        let width = difficulty.between(rng, (0.36, 0.48), (0.22, 0.3));
+        // Rounded down: 4 to 6 when easy, 2 or 3 when hard.
+        let screws = difficulty.between(rng, (4.0, 7.0), (2.0, 4.0)) as usize;
+        let (thickness, metal) = (difficulty.of(1.8, 0.9), difficulty.of(0.45, 0.11));
+        Self { length, width, thickness, facing, screws, metal }
     }
 
     fn metal(&self, long: &Long, place: Point, site: f32, seen: Seen) -> f32 {
@@ -305,15 +292,15 @@ impl Hardware {
 }
 
 impl Lesion {
-    fn draw(rng: &mut Stream, hard: bool) -> Self {
+    fn draw(rng: &mut Stream, difficulty: Difficulty) -> Self {
         let waves = [0.12, 0.09].map(|a| (a * between(rng, 0.4, 1.2), between(rng, 0.0, TAU)));
         Self {
             beside: between(rng, -0.4, 0.4),
-            radius: if hard { between(rng, 0.34, 0.5) } else { between(rng, 0.68, 0.92) },
+            radius: difficulty.between(rng, (0.68, 0.92), (0.34, 0.5)),
             longer: between(rng, 1.0, 1.7),
             waves,
             lytic: chance(rng, 0.6),
-            strength: if hard { between(rng, 0.4, 0.55) } else { between(rng, 0.85, 1.0) },
+            strength: difficulty.between(rng, (0.85, 1.0), (0.4, 0.55)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a view is drawn with for looks: exposure, contrast, noise, collimation, the side marker and, in the
-//! hard setting, objects in the beam. None of it knows the label.
+//! hard settings, objects in the beam. None of it knows the label.
 
+use super::difficulty::Difficulty;
 use super::pose::{Point, length, sub};
 use super::random::{Stream, between, chance};
 
@@ -62,27 +63,22 @@ pub(super) enum ObjectKind {
 }
 
 impl Looks {
-    pub(super) fn draw(rng: &mut Stream, hard: bool, left: bool, aspect: f32) -> Self {
+    pub(super) fn draw(rng: &mut Stream, difficulty: Difficulty, left: bool, aspect: f32) -> Self {
         let collimation = chance(rng, 0.65).then(|| Collimation::draw(rng, aspect));
         let mut objects = Vec::new();
         if chance(rng, 0.85) {
             objects.push(Object::marker(rng, left, aspect));
         }
-        // Drawn in either setting, so that the same seed gives the same view.
+        // Drawn at any difficulty, so that the same seed gives the same view.
         let nuisance: Vec<Object> = (0..2).map(|_| Object::nuisance(rng, left, aspect)).collect();
-        let (one, two) = (chance(rng, 0.6), chance(rng, 0.25));
-        if hard {
-            objects.extend(
-                nuisance.iter().zip([one, two]).filter(|(_, there)| *there).map(|(object, _)| *object),
-            );
-        }
-        let noisier = if hard { 1.6 } else { 1.0 };
+        let there = [0.6, 0.25].map(|most| chance(rng, f64::from(difficulty.of(0.0, most))));
+        objects.extend(nuisance.iter().zip(there).filter(|(_, there)| *there).map(|(object, _)| *object));
         Self {
             black: between(rng, 0.02, 0.13),
             white: between(rng, 0.78, 0.98),
             gamma: between(rng, 0.85, 1.3),
-            noise: between(rng, 0.009, 0.02) * noisier,
-            blur_mm: between(rng, 0.15, 0.4) * if hard { 1.25 } else { 1.0 },
+            noise: between(rng, 0.009, 0.02) * difficulty.of(1.0, 1.6),
+            blur_mm: between(rng, 0.15, 0.4) * difficulty.of(1.0, 1.25),
             heel: [between(rng, -0.06, 0.06), between(rng, -0.08, 0.08)],
             corners: between(rng, 0.0, 0.08),
             collimation,

@@ -11,6 +11,7 @@
 //! ```
 
 mod bones;
+mod difficulty;
 mod draw;
 mod finding;
 mod looks;
@@ -38,6 +39,7 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use crate::dataset::TRUTH_FILE;
 
+pub use difficulty::Difficulty;
 pub use draw::{View, draw_study};
 pub use finding::FindingKind;
 pub use plan::{Planned, plan};
@@ -51,13 +53,22 @@ pub struct Options {
     pub seed: u64,
     /// The longer side of an image in pixels.
     pub size_px: u32,
-    /// Subtle findings and more that distracts from them.
-    pub hard: bool,
+    /// How subtle findings are, and how much distracts from them.
+    pub difficulty: Difficulty,
     /// The study types, taken in turn. One that is not MURA's is drawn as a forearm.
     pub study_types: Vec<String>,
     /// What abnormal studies show, dealt evenly. Not empty.
     pub findings: Vec<FindingKind>,
+    /// The share of the studies that is for validation, above 0 and below 1.
+    pub valid_share: f64,
+    /// A study has at most so many views, 1 to [`VIEWS_MAX`].
+    pub views_max: usize,
 }
+
+/// The share of the validation split unless said otherwise.
+pub const VALID_SHARE: f64 = 0.2;
+/// No study has more views.
+pub const VIEWS_MAX: usize = 3;
 
 /// The smallest longer side: below it a finding is less than a pixel.
 pub const SIZE_MIN_PX: u32 = 64;
@@ -139,7 +150,7 @@ fn write_study(out: &Path, study: &Planned, views: &[View], options: &Options) -
     let path = study.path();
     create(&out.join(&path))?;
     let finding = study.finding.map_or("", FindingKind::as_str);
-    let setting = if options.hard { "hard" } else { "easy" };
+    let setting = options.difficulty.name();
     let mut rows = String::new();
     for (i, view) in views.iter().enumerate() {
         let name = format!("{path}/image{}.png", i + 1);

@@ -33,8 +33,8 @@ impl Planned {
     }
 }
 
-/// Plans the studies: four fifths for training, types in turn, one patient in six with two studies of the
-/// same type, about 45 of 100 abnormal.
+/// Plans the studies: types in turn, one patient in six with two studies of the same type, about 45 of 100
+/// abnormal.
 pub fn plan(options: &Options) -> Vec<Planned> {
     let mut rng = stream(options.seed, Purpose::Plan, 0);
     let (mut labels, mut kinds) = ([Deck::default(), Deck::default()], Deck::default());
@@ -46,9 +46,9 @@ pub fn plan(options: &Options) -> Vec<Planned> {
             break;
         }
         let studies = if chance(&mut rng, 1.0 / 6.0) { left.min(2) } else { 1 };
-        // Keeps the validation split at a fifth of all studies at any length of the list.
-        let split =
-            if 5 * (valid + studies) <= planned.len() + studies + 3 { Split::Valid } else { Split::Train };
+        // Keeps the validation split at its share at any length of the list; rounding must not decide.
+        let valid_most = options.valid_share * (planned.len() + studies + 3) as f64 + 1e-9;
+        let split = if (valid + studies) as f64 <= valid_most { Split::Valid } else { Split::Train };
         valid += if split == Split::Valid { studies } else { 0 };
         for of_patient in 1..=studies {
             // Twenty at a time, so that small data sets have both labels in both splits.

@@ -25,6 +25,8 @@ pub(super) struct Scene {
     /// How much the soft tissue shows: thin parts are taken with softer rays.
     pub tissue_gain: f32,
     pub looks: Looks,
+    /// A finding shows clearly in a pixel whose grey level it changes by more.
+    pub clear: f32,
 }
 
 /// Grey levels 0 to 1, row by row, and what a finding changed.
@@ -33,9 +35,8 @@ pub(super) struct Picture {
     /// The box around all changed pixels: left, top, right, bottom, the last two exclusive. `None` without
     /// a visible finding.
     pub changed: Option<[usize; 4]>,
-    /// How many pixels changed by more than [`PLAIN`], and by more than [`SUBTLE`].
-    pub plain: usize,
-    pub subtle: usize,
+    /// How many pixels show the finding clearly, as [`Scene::clear`] has it.
+    pub clear: usize,
 }
 
 /// A difference in grey level that is seen at a glance.
@@ -56,12 +57,12 @@ impl Scene {
         let with = finding.map(|finding| self.with(finding, &plane));
         let normal = self.develop(plane, &objects, range, &noise);
         let Some(with) = with else {
-            return Picture { grey: normal, changed: None, plain: 0, subtle: 0 };
+            return Picture { grey: normal, changed: None, clear: 0 };
         };
         let grey = self.develop(with, &objects, range, &noise);
         let changed = self.changed(&normal, &grey);
-        let above = |least: f32| normal.iter().zip(&grey).filter(|(a, b)| (*a - *b).abs() > least).count();
-        Picture { changed, plain: above(PLAIN), subtle: above(SUBTLE), grey }
+        let clear = normal.iter().zip(&grey).filter(|(a, b)| (*a - *b).abs() > self.clear).count();
+        Picture { changed, clear, grey }
     }
 
     /// The place of a pixel's middle, mm from the image's centre.

@@ -1,7 +1,7 @@
 //! What the phantoms' looks give away about the label: a logistic regression on the grey levels alone, which
 //! knows nothing of where they are, must not tell abnormal studies from normal ones in the hard setting.
 
-use super::{FindingKind, Options, View, draw_study, plan};
+use super::{Difficulty, FindingKind, Options, VALID_SHARE, VIEWS_MAX, View, draw_study, plan};
 
 const BINS: usize = 16;
 const FEATURES: usize = BINS + 2;
@@ -102,9 +102,11 @@ fn grey_levels_alone_do_not_tell_abnormal_from_normal() {
         studies: 700,
         seed: 5,
         size_px: 96,
-        hard: true,
+        difficulty: Difficulty::HARD,
         study_types: types,
         findings: FindingKind::ALL.to_vec(),
+        valid_share: VALID_SHARE,
+        views_max: VIEWS_MAX,
     };
     let auroc = shortcut_auroc(&options);
     println!("AUROC of a logistic regression on mean, deviation and histogram: {auroc:.3}");
@@ -118,9 +120,11 @@ fn the_regression_finds_a_shortcut_where_there_is_one() {
         studies: 80,
         seed: 5,
         size_px: 64,
-        hard: true,
+        difficulty: Difficulty::HARD,
         study_types: types,
         findings: FindingKind::ALL.to_vec(),
+        valid_share: VALID_SHARE,
+        views_max: VIEWS_MAX,
     };
     let samples: Vec<_> = plan(&options)
         .iter()

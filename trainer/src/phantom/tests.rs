@@ -7,9 +7,19 @@ use contract::study::MURA_TYPES;
 use super::*;
 use crate::dataset::{Index, Split};
 
-fn options(studies: usize, size_px: u32, hard: bool) -> Options {
+fn options(studies: usize, size_px: u32, difficulty: Difficulty) -> Options {
     let study_types = MURA_TYPES.map(str::to_owned).to_vec();
-    Options { studies, seed: 11, size_px, hard, study_types, findings: FindingKind::ALL.to_vec() }
+    let findings = FindingKind::ALL.to_vec();
+    Options {
+        studies,
+        seed: 11,
+        size_px,
+        difficulty,
+        study_types,
+        findings,
+        valid_share: VALID_SHARE,
+        views_max: VIEWS_MAX,
+    }
 }
 
 fn files(root: &Path) -> HashMap<String, Vec<u8>> {
@@ -23,7 +33,7 @@ fn files(root: &Path) -> HashMap<String, Vec<u8>> {
 
 #[test]
 fn a_plan_keeps_patients_apart_and_labels_balanced() {
-    let planned = plan(&options(400, 64, false));
+    let planned = plan(&options(400, 64, Difficulty::EASY));
     assert_eq!(planned.len(), 400);
     let of = |split| planned.iter().filter(move |s| s.split == split);
     assert!((78..=82).contains(&of(Split::Valid).count()), "{}", of(Split::Valid).count());
@@ -40,14 +50,19 @@ fn a_plan_keeps_patients_apart_and_labels_balanced() {
     for kind in FindingKind::ALL {
         assert!(planned.iter().filter(|s| s.finding == Some(kind)).count() >= 30, "{kind:?}");
     }
+    for valid_share in [0.05, 0.5] {
+        let planned = plan(&Options { valid_share, ..options(400, 64, Difficulty::EASY) });
+        let valid = planned.iter().filter(|s| s.split == Split::Valid).count() as f64 / 400.0;
+        assert!((valid - valid_share).abs() <= 0.01, "{valid} of {valid_share}");
+    }
     // Even a handful of studies has both splits.
-    assert!(plan(&options(8, 64, false)).iter().any(|s| s.split == Split::Valid));
+    assert!(plan(&options(8, 64, Difficulty::EASY)).iter().any(|s| s.split == Split::Valid));
 }
 
 #[test]
 fn what_is_written_is_a_data_set_and_follows_from_the_seed_alone() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = options(14, 64, true);
+    let options = options(14, 64, Difficulty::HARD);
     let drawn = synth(one.path(), &options, |_| ()).unwrap();
     synth(two.path(), &options, |_| ()).unwrap();
     assert!(files(one.path()) == files(two.path()), "the same seed gives the same files");
@@ -72,9 +87,22 @@ fn what_is_written_is_a_data_set_and_follows_from_the_seed_alone() {
 }
 
 #[test]
+fn a_study_has_no_more_views_than_asked_and_those_are_the_same() {
+    let whole = options(40, 64, Difficulty::EASY);
+    let one = Options { views_max: 1, ..whole.clone() };
+    let normal = plan(&whole).into_iter().filter(|study| study.finding.is_none()).collect::<Vec<_>>();
+    assert!(normal.iter().any(|study| draw_study(study, &whole).len() > 1));
+    for study in &normal {
+        let views = draw_study(study, &one);
+        assert_eq!(views.len(), 1);
+        assert!(views[0] == draw_study(study, &whole)[0], "{study:?}");
+    }
+}
+
+#[test]
 fn an_abnormal_study_differs_from_its_normal_twin_only_at_the_finding() {
-    for hard in [false, true] {
-        let options = options(40, 96, hard);
+    for difficulty in [Difficulty::EASY, Difficulty::new(0.5).unwrap(), Difficulty::HARD] {
+        let options = options(40, 96, difficulty);
         for study in plan(&options).iter().filter(|study| study.finding.is_some()) {
             let twin = Planned { finding: None, ..study.clone() };
             for (ill, healthy) in draw_study(study, &options).iter().zip(draw_study(&twin, &options)) {
@@ -91,8 +119,8 @@ fn an_abnormal_study_differs_from_its_normal_twin_only_at_the_finding() {
 }
 #[test]
 fn findings_are_plain_to_see_when_easy_and_most_are_seen_when_hard() {
-    for (hard, least) in [(false, render::PLAIN), (true, render::SUBTLE)] {
-        let options = options(70, 128, hard);
+    for (difficulty, least) in [(Difficulty::EASY, render::PLAIN), (Difficulty::HARD, render::SUBTLE)] {
+        let options = options(70, 128, difficulty);
         let (mut views, mut missed) = (0, 0);
         for study in plan(&options).iter().filter(|study| study.finding.is_some()) {
             let twin = Planned { finding: None, ..study.clone() };
@@ -102,7 +130,7 @@ fn findings_are_plain_to_see_when_easy_and_most_are_seen_when_hard() {
                 missed += usize::from(apart.filter(|d| *d > least).count() < 10);
             }
         }
-        let allowed = if hard { views / 10 } else { 0 };
-        assert!(views > 50 && missed <= allowed, "hard {hard}: {missed} of {views} views show too little");
+        let allowed = if difficulty == Difficulty::HARD { views / 10 } else { 0 };
+        assert!(views > 50 && missed <= allowed, "{difficulty:?}: {missed} of {views} views show too little");
     }
 }
