@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::routing::get;
 use axum::{Router, middleware};
 use contract::preprocess::{Aspect, PreprocessSpec};
 use contract::radiograph::Limits;
