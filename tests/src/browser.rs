@@ -201,7 +201,9 @@ impl Browser {
             if !is_body && here.contains(name) {
                 return Ok(());
             }
-            met.push(here);
+            if !is_body {
+                met.push(here);
+            }
         }
         anyhow::bail!("Tab does not reach {name:?}, only {met:?}")
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use e2e::browser::{Browser, Key, Screen};
+use e2e::made::Random;
 use e2e::station::Station;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -120,9 +121,10 @@ impl<'a> Walk<'a> {
     pub(crate) fn reject_and_overrule(&self) -> anyhow::Result<()> {
         let browser = self.browser;
         let blank = self.files.path().join("blank.pgm");
-        let mut bytes = b"P5\n400 400\n255\n".to_vec();
-        bytes.resize(bytes.len() + 400 * 400, 7);
-        fs::write(&blank, bytes)?;
+        let mut random = Random::new(1);
+        // A plate without a patient: a slow course of brightness, and noise.
+        let noise = (0..400 * 400).map(|i| (80 + i % 400 / 8) as u8 + (random.share() * 20.0) as u8);
+        fs::write(&blank, b"P5\n400 400\n255\n".iter().copied().chain(noise).collect::<Vec<u8>>())?;
         self.add_file(&blank)?;
         browser.wait_for_text("Image is blank")?;
         browser.wait_for_text("take it again")?;
@@ -137,7 +139,8 @@ impl<'a> Walk<'a> {
         browser.keys("jd")?;
         self.key(Key::Enter)?;
         browser.wait_for("!document.querySelector('dialog')")?;
-        browser.wait_for("document.querySelectorAll('.view.scored').length === 2")
+        browser.wait_for("document.querySelectorAll('.view.scored').length === 2")?;
+        browser.wait_for_text("Scored although flagged: image is blank")
     }
 
     /// Drops the second view, after thinking better of it once.

@@ -14,6 +14,10 @@ const SIGNS = { waiting: "waiting", scored: "good", rejected: "rejected" };
 /** Pictures that are kept when a card is made anew, so that they are not asked for again. */
 const PICTURES_MAX = 64;
 const pictures = new Map();
+/** Reasons for which there is nothing to be shown. */
+const UNREADABLE = [
+  "truncated", "not_an_image", "corrupt", "too_large", "too_small", "unsupported_transfer_syntax", "unsupported_image",
+];
 
 /** A small picture of an image; where there is none, the words. */
 export function thumbnail(image, index) {
@@ -21,8 +25,7 @@ export function thumbnail(image, index) {
   if (known) return known;
   const frame = element("div", "thumbnail");
   const gone = () => frame.replaceChildren(element("span", "soft", TEXT.view.gone));
-  // What cannot be overruled could not be read, and has no picture.
-  if (image.kept && (!image.rejected || image.overrulable)) {
+  if (image.kept && !UNREADABLE.includes(image.rejected?.reason)) {
     const picture = attributes(element("img", ""), { alt: fill(TEXT.view.picture, { index }), decoding: "async" });
     picture.addEventListener("error", () => { gone(); pictures.delete(image.image_id); });
     picture.src = api.picture(image.image_id, THUMBNAIL_PX);
@@ -89,8 +92,8 @@ function card({ study, image, index }, camera) {
   const words = element("div", "words", element("h3", "", fill(TEXT.view.name, { index })), state);
   const buttons = element("div", "buttons");
   if (image.rejected) words.append(...whyNot(image.rejected));
-  if (image.overruled) {
-    const reasons = image.overruled.reasons.map((reason) => rejection(reason).name.toLowerCase()).join(", ");
+  if (image.overruled.length > 0) {
+    const reasons = image.overruled.map((reason) => rejection(reason).name.toLowerCase()).join(", ");
     words.append(element("p", "soft", fill(TEXT.view.overruled, { reasons })));
   }
   if (study.open && !study.closing) buttons.append(retaking(study, image, said, camera));
