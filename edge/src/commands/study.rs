@@ -373,7 +373,7 @@ mod tests {
         let image = |state: &str| {
             json!({"image_id": "ab12", "source_name": "x.png", "accepted_at": "2026-11-23T08:00:00Z",
             "state": state, "kept": true, "probability": 0.7134, "activation_map": null, "inference_ms": 1.0,
-            "rejected": null, "overrulable": false})
+            "rejected": null, "overrulable": false, "overruled": []})
         };
         let blank =
             json!({"reason": "blank", "detail": "the image is blank; check the exposure and take it again"});
