@@ -39,7 +39,8 @@ fn a_study_is_taken_and_answered_with_the_keyboard_alone() -> anyhow::Result<()>
         .into_iter()
         .find(|(_, study, _)| study == "study10")
         .and_then(|(_, _, files)| files.into_iter().next());
-    walk.add_file(&phantom.ok_or_else(|| anyhow::anyhow!("edge/demo/studies has no study10"))?)?;
+    let phantom = phantom.ok_or_else(|| anyhow::anyhow!("edge/demo/studies has no study10"))?;
+    walk.add_file(&phantom)?;
     browser.wait_for_text("Usable")?;
     walk.reject_and_overrule()?;
     walk.drop_view()?;

@@ -117,14 +117,18 @@ impl<'a> Walk<'a> {
         self.browser.keys(path.to_str().context("the path is not text")?)
     }
 
-    /// A blank image is refused with what to do, and used all the same.
+    /// A blank image is refused with what to do; a pale one is flagged, and used all the same.
     pub(crate) fn reject_and_overrule(&self) -> anyhow::Result<()> {
         let browser = self.browser;
         let blank = self.files.path().join("blank.pgm");
         let mut random = Random::new(1);
-        // A plate without a patient: a slow course of brightness, and noise.
-        let noise = (0..400 * 400).map(|i| (80 + i % 400 / 8) as u8 + (random.share() * 20.0) as u8);
-        fs::write(&blank, b"P5\n400 400\n255\n".iter().copied().chain(noise).collect::<Vec<u8>>())?;
+        let mut save = |path: &Path, sample: &dyn Fn(i32) -> i32| {
+            let samples = (0..400 * 400).map(|at| (sample(at % 400) + (random.share() * 4.0) as i32) as u8);
+            fs::write(path, b"P5\n400 400\n255\n".iter().copied().chain(samples).collect::<Vec<u8>>())
+        };
+        save(&blank, &|_| 7)?;
+        let pale = self.files.path().join("pale.pgm");
+        save(&pale, &|column| 110 + (100 - (column - 200).abs()).max(0) / 5)?;
         self.add_file(&blank)?;
         browser.wait_for_text("Image is blank")?;
         browser.wait_for_text("take it again")?;
@@ -133,6 +137,9 @@ impl<'a> Walk<'a> {
             "{thumbnails}.length === 2 && {thumbnails}.every((one) => one.naturalWidth > 0)"
         ))?;
         self.look("study-rejected", &ALL)?;
+        self.add_file(&pale)?;
+        browser.wait_for_text("Too little contrast")?;
+        self.look("study-flagged", &ALL)?;
         self.choose("Use it anyway")?;
         browser.wait_for("document.querySelector('dialog')?.open")?;
         self.look("overrule", &ALL)?;
@@ -140,26 +147,27 @@ impl<'a> Walk<'a> {
         self.key(Key::Enter)?;
         browser.wait_for("!document.querySelector('dialog')")?;
         browser.wait_for("document.querySelectorAll('.view.scored').length === 2")?;
-        browser.wait_for_text("Scored although flagged: image is blank")
+        browser.wait_for_text("Scored although flagged: too little contrast")
     }
 
-    /// Drops the second view, after thinking better of it once.
+    /// Drops the blank view, after thinking better of it once.
     pub(crate) fn drop_view(&self) -> anyhow::Result<()> {
         let browser = self.browser;
-        let drop_second = || -> anyhow::Result<()> {
-            browser.script("document.querySelector('.view:nth-child(2) .thumbnail').closest('.view').querySelector('input, button').focus();")?;
+        let drop_blank = || -> anyhow::Result<()> {
+            browser
+                .script("document.querySelector('.view.rejected').querySelector('input, button').focus();")?;
             self.choose("Drop")?;
             browser.wait_for("document.querySelector('dialog')?.open")
         };
-        drop_second()?;
+        drop_blank()?;
         self.look("drop", &ALL)?;
         self.key(Key::Escape)?;
         browser.wait_for("!document.querySelector('dialog')")?;
         anyhow::ensure!(browser.text()?.contains("View 2"), "it was dropped although nobody said so");
-        drop_second()?;
+        drop_blank()?;
         self.choose("Drop view")?;
         browser.wait_for_text("1 dropped view is not used.")?;
-        browser.wait_for("document.querySelectorAll('.view').length === 1")
+        browser.wait_for("document.querySelectorAll('.view').length === 2")
     }
 
     pub(crate) fn close(&self) -> anyhow::Result<()> {
