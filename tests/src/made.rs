@@ -38,17 +38,19 @@ pub fn study(
     Ok(MadeStudy { study_type, name: name.to_owned(), dir, files })
 }
 
-/// A PGM file: a bright bar with soft edges, its place and tilt from `seed`, on a dark ground with a little noise.
+/// A PGM file: a bright bar with soft edges, its place and tilt from `seed`, on a dark ground with noise.
 pub fn pgm(width: u32, height: u32, seed: u32) -> Vec<u8> {
     let mut random = Random::new(u64::from(seed));
     let (middle, tilt) = ((0.25 + 0.5 * random.share()) * f64::from(width), 0.5 * (random.share() - 0.5));
     let half = f64::from(width) * (0.1 + 0.15 * random.share());
     let mut bytes = format!("P5\n{width} {height}\n255\n").into_bytes();
     for y in 0..height {
+        // Brighter towards the foot, as under a tube's heel effect: no two rows have the same brightest level.
+        let heel = 100.0 + 100.0 * f64::from(y) / f64::from(height);
         for x in 0..width {
             let distance = (f64::from(x) - middle - tilt * (f64::from(y) - f64::from(height) / 2.0)).abs();
-            let bar = 180.0 * (1.0 - (distance / half).powi(2)).max(0.0).sqrt();
-            bytes.push((20.0 + bar + 6.0 * random.share()) as u8);
+            let bar = heel * (1.0 - (distance / half).powi(2)).max(0.0).sqrt();
+            bytes.push((20.0 + bar + 16.0 * random.share()) as u8);
         }
     }
     bytes
