@@ -42,7 +42,7 @@ pub fn study(
 pub fn pgm(width: u32, height: u32, seed: u32) -> Vec<u8> {
     let mut random = Random::new(u64::from(seed));
     let (middle, tilt) = ((0.25 + 0.5 * random.share()) * f64::from(width), 0.5 * (random.share() - 0.5));
-    let half = f64::from(width) * (0.1 + 0.15 * random.share());
+    let half = f64::from(width) * (0.16 + 0.1 * random.share());
     let mut bytes = format!("P5\n{width} {height}\n255\n").into_bytes();
     for y in 0..height {
         // Brighter towards the foot, as under a tube's heel effect: no two rows have the same brightest level.
@@ -50,7 +50,7 @@ pub fn pgm(width: u32, height: u32, seed: u32) -> Vec<u8> {
         for x in 0..width {
             let distance = (f64::from(x) - middle - tilt * (f64::from(y) - f64::from(height) / 2.0)).abs();
             let bar = heel * (1.0 - (distance / half).powi(2)).max(0.0).sqrt();
-            bytes.push((20.0 + bar + 16.0 * random.share()) as u8);
+            bytes.push((20.0 + bar + 24.0 * random.share()) as u8);
         }
     }
     bytes
