@@ -14,7 +14,7 @@ done
 PATH=$PATH:/sbin:/usr/sbin
 
 # The test itself, as cargo names it.
-binary=$(cargo test --locked -p edge --test vivid --no-run --message-format=json |
+binary=$(cargo test --locked --workspace --test vivid --no-run --message-format=json |
     python3 -c 'import json,sys
 for line in sys.stdin:
     fact = json.loads(line)
