@@ -84,11 +84,6 @@ pub fn judge(radiograph: &Radiograph, config: &QualityConfig) -> Vec<Flag> {
             content::cropped(&facts, config, &mut found);
         }
         exposure::look(&facts, radiograph.windowed, config, &mut found);
-        // What else is odd about an image without content helps nobody.
-        let blank = found.iter().any(|finding| finding.reason == RejectReason::Blank);
-        if blank && enabled(config, RejectReason::Blank) {
-            found.retain(|finding| finding.reason == RejectReason::Blank);
-        }
     }
     found.retain(|finding| enabled(config, finding.reason));
     found.sort_by(|a, b| b.weight.total_cmp(&a.weight));

@@ -42,7 +42,8 @@ export function thumbnail(image, index) {
 export function whyNot({ reason, detail, also = [] }) {
   const { name, todo } = rejection(reason);
   const said = [element("p", "reason", name), element("p", "todo", todo), element("p", "detail", fill(TEXT.view.found, { detail }))];
-  if (also.length > 0) {
+  // What else is odd about an image without content helps nobody.
+  if (also.length > 0 && reason !== "blank") {
     const reasons = also.map((other) => rejection(other).name.toLowerCase()).join(", ");
     said.push(element("p", "detail", fill(TEXT.view.also, { reasons })));
   }
