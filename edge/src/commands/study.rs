@@ -16,7 +16,7 @@ use super::common::{Failure, StationArgs, finish, print_json, wrapped};
 use crate::client::{Client, encoded};
 use crate::exit::Exit;
 use crate::store::ImageState;
-use crate::web::api::types::{Capture, OpenStudy, Studies, Study, Taken};
+use crate::web::api::types::{Capture, OpenStudy, Overrule, Studies, Study, Taken};
 
 const EXAMPLE: &str = "\
 The service must run; it is asked over the socket in its state directory. A
@@ -26,11 +26,13 @@ Examples:
   edge study open XR_ELBOW --reference \"bed 7\"
   edge study capture ELB-0427
   edge study capture ELB-0427 --file elbow.dcm
+  edge study show ELB-0427
+  edge study overrule IMAGE_ID --initials AB
   edge study close ELB-0427 --wait
   edge study list --open
 
 Exit codes: 0 done, 6 the service refused and says why, 66 there is no such
-study or file, 69 the service does not answer, 78 the configuration is wrong.";
+study, image or file, 69 the service does not answer, 78 the configuration is wrong.";
 
 /// How long `close --wait` waits for the answer.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -66,6 +68,16 @@ struct Named {
     common: Common,
 }
 
+/// Those about one view.
+#[derive(Debug, ClapArgs)]
+struct View {
+    /// The view's image, as `edge study show` names it
+    #[arg(value_name = "IMAGE_ID")]
+    image_id: String,
+    #[command(flatten)]
+    common: Common,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Open a study and print its number
@@ -89,6 +101,16 @@ enum Command {
         /// The view takes the place of this image of the study
         #[arg(long, value_name = "IMAGE_ID")]
         replaces: Option<String>,
+    },
+    /// Drop a view; of a closed study the next result supersedes the one before
+    Drop(View),
+    /// Have a view scored although it was flagged; the result says that the flag was overruled
+    Overrule {
+        #[command(flatten)]
+        view: View,
+        /// Whose decision it is, up to 8 characters; they never leave the station
+        #[arg(long, value_name = "INITIALS")]
+        initials: String,
     },
     /// Close a study; its result is sent once its images are scored
     Close {
@@ -138,6 +160,8 @@ pub fn run(args: &Args) -> Exit {
         Command::Capture { named, file, replaces } => {
             finish("study capture", capture(named, file.as_deref(), replaces.as_deref()))
         }
+        Command::Drop(view) => finish("study drop", drop_view(view)),
+        Command::Overrule { view, initials } => finish("study overrule", overrule(view, initials)),
         Command::Close { named, wait } => finish("study close", close(named, *wait)),
         Command::List { query, open, limit, common } => {
             finish("study list", list(common, query.as_deref(), *open, *limit))
@@ -171,6 +195,12 @@ impl Common {
 impl Named {
     fn path(&self) -> String {
         format!("/studies/{}", encoded(&self.number))
+    }
+}
+
+impl View {
+    fn path(&self, verb: &str) -> String {
+        format!("/images/{}/{verb}", encoded(&self.image_id))
     }
 }
 
@@ -209,6 +239,29 @@ fn capture(named: &Named, file: Option<&Path>, replaces: Option<&str>) -> Result
     named.common.print::<Taken>(answer, |captured, out| {
         writeln!(out, "{}: image {} accepted", captured.study_number, captured.image_id)
     })
+}
+
+fn drop_view(view: &View) -> Result<Exit, Failure> {
+    let answer = view.common.client()?.post(&view.path("drop"), &json!({}))?;
+    view.common.print::<Study>(answer, |study, out| {
+        writeln!(out, "{}: image {} dropped; {}", study.number, view.image_id, next_step(study))
+    })
+}
+
+fn overrule(view: &View, initials: &str) -> Result<Exit, Failure> {
+    let asked = Overrule { initials: initials.to_owned() };
+    let answer = view.common.client()?.post(&view.path("overrule"), &asked)?;
+    view.common.print::<Study>(answer, |study, out| {
+        writeln!(out, "{}: image {} waits to be scored; {}", study.number, view.image_id, next_step(study))
+    })
+}
+
+/// What is to be done after a change to a study's views.
+fn next_step(study: &Study) -> String {
+    match (study.open, study.closing, study.by_hand) {
+        (true, false, true) => format!("`edge study close {}` closes the study", study.number),
+        _ => "the study closes by itself".to_owned(),
+    }
 }
 
 fn close(named: &Named, wait: bool) -> Result<Exit, Failure> {

@@ -1,11 +1,14 @@
 //! `edge study`: a study from opening to forgetting, over the running service.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
 use e2e::broker::Broker;
 use e2e::demo_studies;
+use e2e::made::Random;
 use e2e::station::{Setup, Station};
+use e2e::wait::until;
 
 use crate::{json, run, stderr, succeed};
 
@@ -48,6 +51,55 @@ fn a_study_is_taken_answered_and_forgotten() -> anyhow::Result<()> {
     assert_eq!(output.status.code(), Some(66), "{}", stderr(&output));
     assert!(stderr(&output).contains(number), "{}", stderr(&output));
     Ok(())
+}
+
+/// A pale view is flagged; it is scored when somebody says so, and dropped again.
+#[test]
+fn a_flagged_view_is_overruled_and_a_view_is_dropped() -> anyhow::Result<()> {
+    let broker = Broker::start()?;
+    let mut station = Station::new(&Setup::new(broker.port()))?;
+    station.start()?;
+    station.wait_for_line("ready;", Duration::from_secs(60))?;
+    let config = station.config().to_owned();
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("pale.pgm");
+    fs::write(&file, pale())?;
+
+    let number = succeed("study open", &config, &["XR_ELBOW"])?;
+    let number = number.trim();
+    succeed("study capture", &config, &[number, "--file", file.to_str().context("path")?])?;
+    let image = |state: &str| -> anyhow::Result<serde_json::Value> {
+        until(&format!("the image to be {state}"), Duration::from_secs(30), || {
+            let image = json("study show", &config, &[number]).ok()?["images"][0].clone();
+            (image["state"] == state).then_some(image)
+        })
+    };
+    let flagged = image("rejected")?;
+    assert_eq!(flagged["overrulable"], true, "{flagged}");
+    let image_id = flagged["image_id"].as_str().context("image_id")?;
+    let output = run("study overrule", &config, &[image_id, "--initials", "far too long"])?;
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+    let said = succeed("study overrule", &config, &[image_id, "--initials", "jd"])?;
+    assert!(said.starts_with(&format!("{number}: image {image_id} waits to be scored; ")), "{said}");
+    let scored = image("scored")?;
+    assert_eq!(scored["overruled"][0], flagged["rejected"]["reason"], "{scored}");
+
+    let said = succeed("study drop", &config, &[image_id])?;
+    assert!(said.contains(&format!("`edge study close {number}`")), "{said}");
+    image("dropped")?;
+    let output = run("study drop", &config, &[image_id])?;
+    assert_eq!(output.status.code(), Some(66), "{}", stderr(&output));
+    Ok(())
+}
+
+/// A radiograph of too little contrast.
+fn pale() -> Vec<u8> {
+    let mut random = Random::new(1);
+    let samples = (0..400 * 400i32).map(|at| {
+        let bar = (100 - (at % 400 - 200).abs()).max(0) / 5;
+        (110 + bar + (random.share() * 4.0) as i32) as u8
+    });
+    b"P5\n400 400\n255\n".iter().copied().chain(samples).collect()
 }
 
 #[test]
