@@ -32,7 +32,8 @@ Examples:
   edge study list --open
 
 Exit codes: 0 done, 6 the service refused and says why, 66 there is no such
-study, image or file, 69 the service does not answer, 78 the configuration is wrong.";
+study, image or file, 69 the service does not answer, 78 the configuration is
+wrong.";
 
 /// How long `close --wait` waits for the answer.
 const WAIT_MAX: Duration = Duration::from_secs(300);
