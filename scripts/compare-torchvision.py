@@ -23,9 +23,9 @@ import torch
 import torchvision
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from benchmarks import ROOT, processor, write_section
+
 TRAINER = os.environ.get("TRAINER", os.path.join(ROOT, "target/release/trainer"))
-BEGIN, END = "<!-- torchvision -->", "<!-- /torchvision -->"
 ROTATION_MAX_DEG = 30.0
 
 
@@ -132,7 +132,6 @@ def theirs(chosen, cache, seed):
 
 
 def section(chosen, found):
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "CPU")
     rows = ["| seed | network | AUROC | kappa at 0.5 | seconds an epoch, the quickest |", "|---|---|---|---|---|"]
     rows += [f"| {seed} | {name} | {r['auroc']:.3f} | {r['kappa']:.3f} | {min(r['epoch_s']):.0f} |"
              for seed, both in found.items() for name, r in both.items()]
@@ -141,19 +140,7 @@ def section(chosen, found):
     return "\n".join([
         "## Beside torchvision", "",
         f"`{command}`: study-level, {n} validation studies, from scratch, torch {torch.__version__} and torchvision "
-        f"{torchvision.__version__}; {os.cpu_count()} cores of {cpu}.", "", *rows, ""])
-
-
-def write_section(text):
-    path = os.path.join(ROOT, "BENCHMARKS.md")
-    page = open(path).read() if os.path.exists(path) else "# Benchmarks\n\nMeasured by the commands named; none is a clinical result.\n"
-    part = f"{BEGIN}\n{text}\n{END}\n"
-    if BEGIN in page:
-        page = page[:page.index(BEGIN)] + part + page[page.index(END) + len(END) + 1:]
-    else:
-        page += f"\n{part}"
-    with open(path, "w") as out:
-        out.write(page)
+        f"{torchvision.__version__}; {processor()}.", "", *rows, ""])
 
 
 def main():
@@ -176,7 +163,7 @@ def main():
     text = section(chosen, found)
     print(text)
     if not chosen.no_write:
-        write_section(text)
+        write_section("torchvision", text)
 
 
 main()

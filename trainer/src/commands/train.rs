@@ -219,7 +219,7 @@ pub(super) fn report(run: &Run, outcome: &Outcome) -> Result<(), Fault> {
         ))),
         Outcome::Finished(state) => {
             println!(
-                "trained {} epochs; lowest validation loss {:.4} in epoch {}; weights in {dir}/best.safetensors",
+                "trained to the end of epoch {}; lowest validation loss {:.4} in epoch {}; weights in {dir}/best.safetensors",
                 state.epoch,
                 state.best_loss.unwrap_or(f64::NAN),
                 state.best_epoch.unwrap_or(0)
