@@ -96,7 +96,7 @@ fn a_run_that_is_killed_again_and_again_ends_like_an_undisturbed_one() {
         }
     }
     let said = succeeds(&arguments);
-    assert!(said.contains("trained 3 epochs"), "{said}");
+    assert!(said.contains("trained to the end of epoch 3"), "{said}");
     assert!(2 * hits >= kills, "only {hits} of {kills} kills met a running process");
 
     assert_same(&straight, &killed);
