@@ -18,6 +18,7 @@
 //! rejected files beyond `rejected_max_mib`, and images of acknowledged studies beyond `images_max_mib`, go,
 //! oldest first; results that were not acknowledged never do.
 
+mod commands;
 mod desk;
 mod error;
 mod files;
@@ -44,6 +45,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use commands::{AckKey, Effect, NewCommand, PendingCommand, StoredAck, Taken};
 pub use desk::{DeskError, Refused};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};
