@@ -26,7 +26,9 @@ pub(super) fn subscribe(client: &AsyncClient, link: &Link) -> Result<(), Loss> {
 /// Results need no subscription, so one that is refused is said and no more.
 pub(super) fn subscribed(answer: &SubAck, link: &Link) {
     for code in &answer.return_codes {
-        if !matches!(code, SubscribeReasonCode::Success(_)) {
+        if matches!(code, SubscribeReasonCode::Success(_)) {
+            log::debug!("subscribed to commands");
+        } else {
             log::warn!(
                 "the broker does not let the station read its commands ({code:?}); allow it in the broker's access \
                  list: read {}#",
