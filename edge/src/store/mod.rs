@@ -3,7 +3,7 @@
 //! ```text
 //! lock                        held by the one process that uses the directory
 //! site.key                    32 random bytes, mode 0600, made at the first start; `study.key` is an HMAC under it
-//! ulna.sqlite                 studies, images, outbox, audit (WAL, synchronous=FULL: a commit is on the disk)
+//! ulna.sqlite                 studies, images, outbox, commands, audit (WAL, synchronous=FULL: a commit is on the disk)
 //! images/<image_id>           an accepted image; images/<image_id>.tmp while it is being written
 //! rejected/<image_id>.<ext>   an image that could not be used, with <image_id>.reason.json beside it
 //! ```
