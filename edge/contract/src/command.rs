@@ -272,7 +272,7 @@ pub enum CommandOutcome {
     Expired,
     /// Its id was executed or is waiting already; nothing was done again.
     Duplicate,
-    /// The station could not do it; send it again under a new id.
+    /// The station could not do it; send it again.
     Failed,
 }
 

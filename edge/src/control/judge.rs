@@ -9,13 +9,13 @@ use crate::trust::{self, TrustConfig, TrustError};
 
 /// What the configuration lets the centre do.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub(super) struct Policy {
     /// The station's name.
-    pub station: String,
+    pub(super) station: String,
     /// `[commands]`
-    pub commands: CommandsConfig,
+    pub(super) commands: CommandsConfig,
     /// `[trust]`
-    pub trust: TrustConfig,
+    pub(super) trust: TrustConfig,
 }
 
 /// A command that may be executed, unless it comes too late or again.

@@ -36,8 +36,7 @@ use crate::wake::Stop;
 
 pub use config::CommandsConfig;
 use floods::Flood;
-pub use judge::Policy;
-use judge::{Order, Refusal};
+use judge::{Order, Policy, Refusal};
 
 /// How often waiting commands are looked at, and a stop is noticed.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -14,9 +14,9 @@ fn judge(config: &Config) -> Check {
     if commands.allow.is_empty() {
         return Check::ok(COMMANDS, "none allowed");
     }
-    let named = commands.allow.iter().map(|name| match commands.unsigned.contains(name) {
-        true => format!("{} (unsigned)", name.as_str()),
-        false => name.as_str().to_owned(),
+    let named = commands.allow.iter().map(|name| {
+        let unsigned = if commands.unsigned.contains(name) { " (unsigned)" } else { "" };
+        format!("{}{unsigned}", name.as_str())
     });
     let named = named.collect::<Vec<_>>().join(", ");
     let ids = keys.iter().map(|key| key.id()).collect::<Vec<_>>().join(", ");

@@ -268,16 +268,19 @@ fn resend(tx: &Transaction<'_>, now_ms: i64, from_seq: u64, to_seq: u64) -> rusq
         [],
         |row| row.get(0),
     )?;
-    let range = params![from_seq, to_seq.min(newest)];
-    let waiting: u64 =
-        tx.query_row("SELECT count(*) FROM outbox WHERE seq BETWEEN ?1 AND ?2", range, |row| row.get(0))?;
+    let to_seq = to_seq.min(newest);
+    let waiting: u64 = tx.query_row(
+        "SELECT count(*) FROM outbox WHERE seq BETWEEN ?1 AND ?2",
+        params![from_seq, to_seq],
+        |row| row.get(0),
+    )?;
     let requeued = tx.execute(
         "INSERT INTO outbox (seq, kind, study_id, revision, created_at_ms, closed_at_ms, payload)
          SELECT seq, kind, study_id, revision, ?3, closed_at_ms, payload FROM sent
          WHERE seq BETWEEN ?1 AND ?2 AND seq NOT IN (SELECT seq FROM outbox) ORDER BY seq",
-        params![from_seq, to_seq.min(newest), now_ms],
+        params![from_seq, to_seq, now_ms],
     )? as u64;
-    let asked = to_seq.min(newest).saturating_add(1).saturating_sub(from_seq);
+    let asked = to_seq.saturating_add(1).saturating_sub(from_seq);
     Ok(Resent { requeued, waiting, missing: asked.saturating_sub(requeued + waiting) })
 }
 

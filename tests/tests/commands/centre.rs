@@ -20,31 +20,31 @@ use tempfile::TempDir;
 use crate::LONG;
 
 /// What came of a command.
-pub type Came = (CommandOutcome, Option<CommandReason>);
+pub(crate) type Came = (CommandOutcome, Option<CommandReason>);
 
 /// It was executed.
-pub const DONE: Came = (CommandOutcome::Done, None);
+pub(crate) const DONE: Came = (CommandOutcome::Done, None);
 
 /// A centre with one station's broker.
-pub struct Centre {
-    pub broker: Broker,
-    pub collector: Collector,
-    pub signer: Signer,
+pub(crate) struct Centre {
+    pub(crate) broker: Broker,
+    pub(crate) collector: Collector,
+    pub(crate) signer: Signer,
     dir: TempDir,
 }
 
 impl Centre {
-    pub fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Self::with_broker(Broker::start()?)
     }
 
-    pub fn with_broker(broker: Broker) -> anyhow::Result<Self> {
+    pub(crate) fn with_broker(broker: Broker) -> anyhow::Result<Self> {
         let collector = Collector::start(broker.port())?;
         Ok(Self { broker, collector, signer: Signer::new()?, dir: tempfile::tempdir()? })
     }
 
     /// A station that trusts the centre's key and allows these commands.
-    pub fn station(&self, allow: &[&str]) -> anyhow::Result<Station> {
+    pub(crate) fn station(&self, allow: &[&str]) -> anyhow::Result<Station> {
         let extra = format!(
             "\n[commands]\nallow = {allow:?}\n\n[trust]\ncommand_keys = [\"{}\"]\n",
             self.signer.public_key()
@@ -53,13 +53,13 @@ impl Centre {
     }
 
     /// Signs a command that expires in an hour, and sends it.
-    pub fn send(&self, id: &str, command: &Value, retain: bool) -> anyhow::Result<()> {
+    pub(crate) fn send(&self, id: &str, command: &Value, retain: bool) -> anyhow::Result<()> {
         let message = signed(&self.signer, &body(NAME, id, 60, command))?;
         self.publish(&tail(id, command), message.as_bytes(), retain)
     }
 
     /// Publishes bytes below the station's `cmd/` with mosquitto's own client.
-    pub fn publish(&self, tail: &str, payload: &[u8], retain: bool) -> anyhow::Result<()> {
+    pub(crate) fn publish(&self, tail: &str, payload: &[u8], retain: bool) -> anyhow::Result<()> {
         let file = self.dir.path().join("message");
         fs::write(&file, payload)?;
         let (port, topic) = (self.broker.port().to_string(), format!("ulna/v1/{NAME}/cmd/{tail}"));
@@ -77,7 +77,7 @@ impl Centre {
     }
 
     /// The answers to an id so far.
-    pub fn acks(&self, id: &str) -> anyhow::Result<Vec<CommandAck>> {
+    pub(crate) fn acks(&self, id: &str) -> anyhow::Result<Vec<CommandAck>> {
         let ending = format!("/{id}/ack");
         let messages = self.collector.messages();
         let mine = messages.iter().filter(|message| message.topic.ends_with(&ending));
@@ -92,7 +92,7 @@ impl Centre {
     }
 
     /// Waits for the `count`th answer to an id.
-    pub fn ack(&self, id: &str, count: usize, station: &Station) -> anyhow::Result<CommandAck> {
+    pub(crate) fn ack(&self, id: &str, count: usize, station: &Station) -> anyhow::Result<CommandAck> {
         wait::until(&format!("answer {count} to {id}"), LONG, || {
             self.acks(id).ok()?.into_iter().nth(count - 1)
         })
@@ -100,19 +100,19 @@ impl Centre {
     }
 
     /// Signs, sends, and gives what came of it.
-    pub fn ask(&self, id: &str, command: &Value, station: &Station) -> anyhow::Result<Came> {
+    pub(crate) fn ask(&self, id: &str, command: &Value, station: &Station) -> anyhow::Result<Came> {
         self.send(id, command, false)?;
         let ack = self.ack(id, 1, station)?;
         Ok((ack.outcome, ack.reason))
     }
 
     /// Waits until the station reads its commands: one sent before would be lost.
-    pub fn wait_until_subscribed(&self, station: &Station) -> anyhow::Result<()> {
+    pub(crate) fn wait_until_subscribed(&self, station: &Station) -> anyhow::Result<()> {
         station.wait_for_line("subscribed to commands", LONG).map(drop)
     }
 
     /// Has the station score a study of its own and gives its result.
-    pub fn result_of(&self, station: &Station, number: u32) -> anyhow::Result<StudyResult> {
+    pub(crate) fn result_of(&self, station: &Station, number: u32) -> anyhow::Result<StudyResult> {
         let before = self.collector.results_by_key()?.len();
         let made = study(self.dir.path(), "XR_WRIST", &format!("study{number}"), 1, number)?;
         station.drop_study(made.study_type, &made.name, &made.files)?;
@@ -121,27 +121,27 @@ impl Centre {
     }
 
     /// A folder of the test's own.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 }
 
 /// What follows `cmd/`.
-pub fn tail(id: &str, command: &Value) -> String {
+pub(crate) fn tail(id: &str, command: &Value) -> String {
     format!("{}/{id}", command["name"].as_str().unwrap_or("nameless"))
 }
 
 /// A body as it is signed.
-pub fn body(station: &str, id: &str, minutes: i64, command: &Value) -> String {
+pub(crate) fn body(station: &str, id: &str, minutes: i64, command: &Value) -> String {
     let expires_at = Timestamp::now() + SignedDuration::from_mins(minutes);
     json!({ "station": station, "id": id, "expires_at": expires_at, "command": command }).to_string()
 }
 
 /// The message of a signed body.
-pub fn signed(signer: &Signer, body: &str) -> anyhow::Result<String> {
+pub(crate) fn signed(signer: &Signer, body: &str) -> anyhow::Result<String> {
     Ok(json!({ "body": body, "signature": signer.sign(body.as_bytes())? }).to_string())
 }
 
-pub fn ping() -> Value {
+pub(crate) fn ping() -> Value {
     json!({ "name": "ping" })
 }
