@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod exit;
 pub mod export;
 pub mod figures;
+mod flood;
 pub mod health;
 pub mod inference;
 pub mod intake;

@@ -13,7 +13,6 @@
 
 mod config;
 mod diagnostics;
-mod floods;
 mod judge;
 mod points;
 
@@ -29,13 +28,13 @@ use contract::result::{ModelSummary, Topics};
 use jiff::SignedDuration;
 
 use crate::config::Config;
+use crate::flood::Flood;
 use crate::health::{self, Health};
 use crate::publish::{Answer, Arrived, Mailbox, Waker};
 use crate::store::{AckKey, Effect, NewCommand, PendingCommand, Store, StoreError, StoredAck, Taken};
 use crate::wake::Stop;
 
 pub use config::CommandsConfig;
-use floods::Flood;
 use judge::{Order, Policy, Refusal};
 
 /// How often waiting commands are looked at, and a stop is noticed.

@@ -52,28 +52,42 @@ pub(super) fn arrived(publish: &Publish, link: &Link) {
 
 /// The broker has said what it thinks of an answer.
 pub(super) fn acknowledged(ticket: u64, verdict: &Verdict, link: &Link) -> Result<(), Loss> {
-    let Some(answer) = link.mailbox.done(ticket) else { return Ok(()) };
-    if let Verdict::Permanent(why) | Verdict::Temporary(why) = verdict {
-        log::warn!("the broker refuses the answer {} ({why}); check its access rules", answer.topic);
-    }
-    forget(&answer, link)
-}
-
-/// What was under way when the connection was lost is sent again, a few times.
-pub(super) fn connection_lost(link: &Link) {
-    for answer in link.mailbox.connection_lost() {
-        log::warn!("the answer {} is given up: the broker hangs up when it is sent", answer.topic);
-        if let Err(error) = forget(&answer, link) {
-            log::warn!("cannot record that an answer was given up: {error}");
+    match verdict {
+        Verdict::Accepted => match link.mailbox.done(ticket) {
+            Some(answer) => forget(&answer, link),
+            None => Ok(()),
+        },
+        Verdict::Permanent(why) | Verdict::Temporary(why) => {
+            give_up(ticket, &format!("the broker refuses it ({why}); check its access rules"), link)
         }
     }
 }
 
 /// An answer larger than the broker takes.
 pub(super) fn too_large(ticket: u64, bytes: usize, link: &Link) -> Result<(), Loss> {
+    give_up(ticket, &format!("it has {bytes} bytes, and the broker takes fewer"), link)
+}
+
+/// What was under way when the connection was lost is sent again, a few times.
+pub(super) fn connection_lost(link: &Link) {
+    for answer in link.mailbox.connection_lost() {
+        say_given_up(&answer, "the broker hangs up when it is sent", link);
+        if let Err(error) = forget(&answer, link) {
+            log::warn!("cannot record that an answer was given up: {error}");
+        }
+    }
+}
+
+fn give_up(ticket: u64, why: &str, link: &Link) -> Result<(), Loss> {
     let Some(answer) = link.mailbox.done(ticket) else { return Ok(()) };
-    log::warn!("the answer {} of {bytes} bytes is given up: the broker takes fewer", answer.topic);
+    say_given_up(&answer, why, link);
     forget(&answer, link)
+}
+
+fn say_given_up(answer: &Answer, why: &str, link: &Link) {
+    if let Some(times) = link.mailbox.refused() {
+        log::warn!(times; "the answer {} is given up: {why}", answer.topic);
+    }
 }
 
 fn forget(answer: &Answer, link: &Link) -> Result<(), Loss> {

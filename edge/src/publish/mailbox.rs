@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::flood::Flood;
 use crate::store::AckKey;
 use crate::wake::Wake;
 
@@ -55,6 +56,7 @@ struct Inner {
     lost: u64,
     answers: VecDeque<Entry>,
     next_ticket: u64,
+    refused: Flood,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,11 @@ impl Mailbox {
         let mut inner = self.inner();
         let at = inner.answers.iter().position(|entry| entry.ticket == ticket)?;
         inner.answers.remove(at).map(|entry| entry.answer)
+    }
+
+    /// The broker did not take an answer; gives how many the line in the log is about, when one is due.
+    pub(super) fn refused(&self) -> Option<u64> {
+        self.inner().refused.add(1, Instant::now())
     }
 
     /// The connection is gone: answers that were under way are to be sent again. Gives those that are given up.

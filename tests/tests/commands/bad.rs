@@ -137,7 +137,7 @@ fn answers_and_commands_that_the_broker_forbids_hold_up_nothing() -> anyhow::Res
     station.start()?;
     centre.wait_until_subscribed(&station)?;
     centre.send("denied", &ping(), false)?;
-    station.wait_for_line("the broker refuses the answer", LONG)?;
+    station.wait_for_line("the broker refuses it (not authorised)", LONG)?;
     assert_eq!(centre.ask("allowed", &ping(), &station)?, DONE);
     centre.result_of(&station, 1)?;
     assert!(station.stop()?.success());

@@ -7,7 +7,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Counts one kind, and says when a line is due.
 #[derive(Debug, Default)]
-pub(super) struct Flood {
+pub(crate) struct Flood {
     count: u64,
     unsaid: u64,
     said_at: Option<Instant>,
@@ -15,7 +15,7 @@ pub(super) struct Flood {
 
 impl Flood {
     /// Adds some; gives how many the line is about, when one is due.
-    pub(super) fn add(&mut self, more: u64, now: Instant) -> Option<u64> {
+    pub(crate) fn add(&mut self, more: u64, now: Instant) -> Option<u64> {
         self.count += more;
         self.unsaid += more;
         if self.said_at.is_some_and(|at| now.duration_since(at) < SAY_EVERY) {
@@ -26,7 +26,7 @@ impl Flood {
     }
 
     /// All of them so far.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 }
