@@ -3,7 +3,8 @@
 //! ```text
 //! a thread per source ──accept──▶ store ◀──score── worker threads (one per core)
 //! desk (frame grabber) ──────────▶  ▲  ◀──close── keeper thread ──▶ systemd
-//!                                   └──── drain outbox, show ──── publish thread (MQTT, page, local API)
+//!                                   ├──── drain outbox, show ──── publish thread (MQTT, page, local API)
+//!                                   └──── execute commands ────── control thread
 //! ```
 
 use std::collections::BTreeMap;
@@ -26,13 +27,14 @@ use crate::capture::v4l2::{CaptureError, V4l2Source};
 use crate::capture::{Camera, Source};
 use crate::clock::boot_time;
 use crate::config::Config;
+use crate::control::{self, Control};
 use crate::desk::Desk;
 use crate::exit::Exit;
 use crate::health::{self, Health};
 use crate::inference::{Bundle, BundleError, Model, ModelError};
 use crate::intake::Intake;
 use crate::keeper::{Keeper, LastReport};
-use crate::publish::{self, Broker, Setup, SpawnError};
+use crate::publish::{self, Broker, Mailbox, Setup, SpawnError};
 use crate::scoring::Scoring;
 use crate::station::Station;
 use crate::store::{Store, StoreError};
@@ -144,6 +146,7 @@ pub struct App {
     lan: Option<SocketAddr>,
     stop: Stop,
     wakes: Wakes,
+    mailbox: Arc<Mailbox>,
     publish: publish::Handle,
     ended: Receiver<()>,
 }
@@ -174,13 +177,14 @@ impl App {
         let desk = Desk::new(intake.clone(), camera, wakes.keeper.clone(), wakes.workers.clone());
         let sources = sources(config, &intake, &health)?;
 
-        let broker = Broker::default();
+        let (broker, mailbox) = (Broker::default(), Arc::new(Mailbox::default()));
+        let started = Instant::now();
         let station = Arc::new(Station {
             name: config.station.clone(),
             store: store.clone(),
             model: model.clone(),
             health: Arc::clone(&health),
-            started: Instant::now(),
+            started,
         });
         let page = bind_page(config, &station, &broker, desk)?;
         let (address, lan) = (page.address(), page.lan_address());
@@ -190,6 +194,7 @@ impl App {
             store: store.clone(),
             facts: station,
             broker,
+            mailbox: Arc::clone(&mailbox),
             page: Some(Box::pin(page.serve())),
         })?;
 
@@ -215,10 +220,21 @@ impl App {
             reports.insert(source.name(), last.clone());
             threads.spawn(source.name().to_owned(), move |_, stop| watch(source, &last, &keeper, stop))?;
         }
+        let mut control = Control::new(control::Setup {
+            config: config.clone(),
+            store: store.clone(),
+            manifest: model.manifest().clone(),
+            model: model.summary().clone(),
+            mailbox: Arc::clone(&mailbox),
+            session: publish.waker(),
+            started,
+        })?;
+        let beats = Arc::clone(&health);
+        threads.spawn("control".to_owned(), move |_, stop| control.run(&beats, stop))?;
         let mut keeper = Keeper::new(&config.study, store, model, health, reports);
         let (wake, waker) = (wakes.keeper.clone(), publish.waker());
         threads.spawn("keeper".to_owned(), move |_, stop| keeper.run(&wake, stop, &|| waker.wake()))?;
-        Ok(Self { page: address, lan, stop, wakes, publish, ended })
+        Ok(Self { page: address, lan, stop, wakes, mailbox, publish, ended })
     }
 
     /// Where the technician's page is.
@@ -237,6 +253,7 @@ impl App {
         let until = Instant::now() + deadline;
         self.stop.stop();
         self.wakes.keeper.wake();
+        self.mailbox.wake();
         for _ in 0..self.wakes.workers.threads() {
             self.wakes.workers.wake();
         }

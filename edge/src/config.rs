@@ -16,10 +16,12 @@ use crate::capture::dicom::DicomConfig;
 use crate::capture::replay::ReplayConfig;
 use crate::capture::spool::SpoolConfig;
 use crate::capture::v4l2::V4l2Config;
+use crate::control::CommandsConfig;
 use crate::publish::MqttConfig;
 use crate::quality::QualityConfig;
 use crate::store::LimitsConfig;
 use crate::study::StudyConfig;
+use crate::trust::TrustConfig;
 use crate::web::WebConfig;
 
 /// Largest configuration file read, in bytes.
@@ -54,6 +56,10 @@ pub struct Config {
     pub replay: Option<ReplayConfig>,
     /// `[mqtt]`
     pub mqtt: MqttConfig,
+    /// `[commands]`
+    pub commands: CommandsConfig,
+    /// `[trust]`
+    pub trust: TrustConfig,
     /// `[web]`
     pub web: WebConfig,
     /// `[limits]`
@@ -152,6 +158,10 @@ struct RawConfig {
     #[serde(default)]
     mqtt: MqttConfig,
     #[serde(default)]
+    commands: CommandsConfig,
+    #[serde(default)]
+    trust: TrustConfig,
+    #[serde(default)]
     web: WebConfig,
     #[serde(default)]
     limits: LimitsConfig,
@@ -200,6 +210,8 @@ impl Config {
         raw.quality.check()?;
         raw.limits.check()?;
         raw.mqtt.check()?;
+        raw.trust.check()?;
+        raw.commands.check(&raw.trust)?;
         raw.web.check()?;
         if let Some(spool) = &raw.spool {
             spool.check()?;
@@ -239,6 +251,8 @@ impl Config {
             dicom: raw.dicom,
             replay: raw.replay,
             mqtt: raw.mqtt,
+            commands: raw.commands,
+            trust: raw.trust,
             web: raw.web,
             limits: raw.limits,
             shown,

@@ -138,8 +138,10 @@ impl Keeper {
     fn close(&self, id: StudyId) -> Result<Option<Closed>, StoreError> {
         let synchronised = health::clock_synchronised();
         let (manifest, model) = (self.model.manifest(), self.model.summary());
-        let closed =
-            self.store.close(id, |study, views| compose(manifest, model, study, views, synchronised))?;
+        let set = self.store.points_in_force(&model.bundle_sha256)?;
+        let closed = self
+            .store
+            .close(id, |study, views| compose(manifest, set.as_ref(), model, study, views, synchronised))?;
         if let Some(Closed { number, revision, seq, outcome }) = &closed {
             log::info!("study {number} revision {revision} closed: {outcome:?}, seq {seq}");
         }

@@ -11,12 +11,15 @@ pub mod client;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod control;
 #[cfg(feature = "demo")]
 pub mod demo_broker;
 pub mod desk;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+pub mod figures;
+mod flood;
 pub mod health;
 pub mod inference;
 pub mod intake;
@@ -28,6 +31,7 @@ pub mod scoring;
 pub mod station;
 pub mod store;
 pub mod study;
+pub mod trust;
 pub mod wake;
 pub mod web;
 

@@ -7,6 +7,7 @@ pub mod collector;
 pub mod dcmtk;
 pub mod infer;
 pub mod made;
+pub mod minisign;
 pub mod nan_bundle;
 pub mod station;
 pub mod wait;

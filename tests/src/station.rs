@@ -109,8 +109,16 @@ impl Station {
     /// # Errors
     /// When it cannot be started.
     pub fn start_halting_at(&mut self, point: &str) -> anyhow::Result<()> {
+        self.start_failing(&format!("{point}=sleep(60000)"))
+    }
+
+    /// Starts the build with crash points, with `FAILPOINTS` as given.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_failing(&mut self, failpoints: &str) -> anyhow::Result<()> {
         let binary = bin::edge_failpoints()?;
-        self.start_binary(&binary, Some(format!("{point}=sleep(60000)")))
+        self.start_binary(&binary, Some(failpoints.to_owned()))
     }
 
     fn start_binary(&mut self, binary: &Path, failpoints: Option<String>) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::command::SetPoints;
 use crate::preprocess::PreprocessSpec;
 use crate::study::{Answer, OperatingPoints, StudyType, sigmoid};
 
@@ -348,24 +349,49 @@ impl BundleManifest {
         self.input.check()
     }
 
-    /// A study's answer, why it is withheld if it is, and the points that gave it.
-    pub fn answer(&self, study_type: Option<&StudyType>, probability: f64) -> Judgement {
-        let (points, source) = match study_type {
-            Some(study_type) => self.operating_points.for_type(study_type),
-            None => (self.operating_points.pooled, PointSource::Pooled),
-        };
+    /// A study's answer, why it is withheld if it is, and the points that gave it: those that a command has set for
+    /// this very bundle, else its own.
+    pub fn answer(
+        &self,
+        set: Option<&SetPoints>,
+        study_type: Option<&StudyType>,
+        probability: f64,
+    ) -> Judgement {
+        let (points, source, set_by) = self.points(set, study_type);
         let withheld = match study_type {
             None => Some(WithheldReason::StudyTypeUnknown),
             Some(t) if !self.study_types.contains(t) => Some(WithheldReason::NotInIntendedUse),
             Some(_) => None,
         };
         let answer = if withheld.is_some() { Answer::Uncertain } else { points.answer(probability) };
-        Judgement { answer, withheld, points, source }
+        Judgement { answer, withheld, points, source, set_by }
+    }
+
+    /// The points in force for a study type, whose they are, and the command that set them.
+    fn points(
+        &self,
+        set: Option<&SetPoints>,
+        study_type: Option<&StudyType>,
+    ) -> (OperatingPoints, PointSource, Option<String>) {
+        let (own, source) = match study_type {
+            Some(study_type) => self.operating_points.for_type(study_type),
+            None => (self.operating_points.pooled, PointSource::Pooled),
+        };
+        let Some(SetPoints { by, settings }) = set else { return (own, source, None) };
+        let typed = study_type.and_then(|study_type| settings.per_type.get(study_type));
+        let pooled = settings.pooled.as_ref().filter(|_| source == PointSource::Pooled);
+        let (thresholds, source) = match (typed, pooled) {
+            (Some(thresholds), _) => (thresholds, PointSource::StudyType),
+            (None, Some(thresholds)) => (thresholds, PointSource::Pooled),
+            (None, None) => return (own, source, None),
+        };
+        let points = OperatingPoints { rule_out: thresholds.rule_out, rule_in: thresholds.rule_in, ..own };
+        (points, source, Some(by.clone()))
     }
 }
 
 /// An answer with what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// The answer.
     pub answer: Answer,
@@ -375,6 +401,8 @@ pub struct Judgement {
     pub points: OperatingPoints,
     /// Whose thresholds they are.
     pub source: PointSource,
+    /// The command that set them; `None` where they are the bundle's own.
+    pub set_by: Option<String>,
 }
 
 /// Why an answer is withheld as `uncertain`.

@@ -5,6 +5,7 @@
 //! threads or sockets, neither libtorch nor tract.
 
 pub mod bundle;
+pub mod command;
 pub mod preprocess;
 pub mod radiograph;
 pub mod result;

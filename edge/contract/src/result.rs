@@ -169,7 +169,7 @@ impl Rejection {
 }
 
 /// The thresholds an answer was given by.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UsedPoints {
     /// Below it: `normal`.
     pub rule_out: f64,
@@ -177,6 +177,9 @@ pub struct UsedPoints {
     pub rule_in: f64,
     /// Whose thresholds they are.
     pub source: PointSource,
+    /// The id of the command that set them; absent while they are the bundle's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_by: Option<String>,
 }
 
 /// The model that gave an answer.
@@ -249,7 +252,14 @@ pub struct StationBirth {
 }
 
 /// The payload schemas of this version.
-pub const SCHEMAS: [&str; 4] = ["ulna/v1/result", "ulna/v1/status", "ulna/v1/birth", "ulna/v1/health"];
+pub const SCHEMAS: [&str; 6] = [
+    "ulna/v1/result",
+    "ulna/v1/status",
+    "ulna/v1/birth",
+    "ulna/v1/health",
+    "ulna/v1/command",
+    "ulna/v1/command-ack",
+];
 
 /// `…/health`, retained, every 60 s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -279,7 +289,7 @@ pub struct StationHealth {
 /// Topics of one station.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Topics {

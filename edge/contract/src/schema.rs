@@ -10,5 +10,8 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("status.json", schemars::schema_for!(crate::result::StationStatus)),
         ("birth.json", schemars::schema_for!(crate::result::StationBirth)),
         ("health.json", schemars::schema_for!(crate::result::StationHealth)),
+        ("command.json", schemars::schema_for!(crate::command::SignedCommand)),
+        ("command-body.json", schemars::schema_for!(crate::command::CommandBody)),
+        ("command-ack.json", schemars::schema_for!(crate::command::CommandAck)),
     ]
 }

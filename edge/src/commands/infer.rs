@@ -251,7 +251,7 @@ fn finish(study: &mut Pending, model: &Model, args: &Args) -> io::Result<bool> {
         probability: None,
     };
     let views = views.into_iter().map(|view| view.result).collect();
-    let mut result = compose(model.manifest(), model.summary(), summary, views, None);
+    let mut result = compose(model.manifest(), None, model.summary(), summary, views, None);
     if let Some(message) = study.empty.take() {
         eprintln!("edge infer: {input}: {message}");
         result.reason = Some(message);

@@ -22,7 +22,8 @@ use super::common::{Failure, StationArgs, finish};
 use crate::config::Config;
 use crate::doctor;
 use crate::exit::Exit;
-use crate::store::{Inspection, StoreError, state_paths};
+use crate::figures;
+use crate::store::{Inspection, StoreError};
 
 const EXAMPLE: &str = "\
 In it: versions, the configuration without passwords and names to log in with,
@@ -74,7 +75,7 @@ fn bundle(args: &Args) -> Result<Exit, Failure> {
     files.insert("versions.json", pretty(&versions(at)));
     files.insert("config.toml", configuration(&args.station.config));
     if let Some(dir) = state_dir {
-        files.insert("store.json", pretty(&figures(dir)));
+        files.insert("store.json", pretty(&counted(dir)));
     }
     files.insert("log.txt", log(state_dir));
 
@@ -91,17 +92,15 @@ fn pretty(value: &Value) -> String {
 }
 
 fn versions(at: Timestamp) -> Value {
-    let uname = rustix::system::uname();
-    let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let os = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown");
+    let machine = figures::machine();
     json!({
         "edge": env!("CARGO_PKG_VERSION"),
         "at": at,
         "payload_schemas": contract::result::SCHEMAS,
-        "os": os.trim_matches('"'),
-        "kernel": uname.release().to_string_lossy(),
-        "machine": uname.machine().to_string_lossy(),
-        "cores": thread::available_parallelism().map_or(0, usize::from),
+        "os": machine.os,
+        "kernel": machine.kernel,
+        "machine": machine.machine,
+        "cores": machine.cores,
     })
 }
 
@@ -139,7 +138,7 @@ fn strike_secrets(table: &mut toml::Table) {
 }
 
 /// What the store holds, counted, and what happened lately.
-fn figures(dir: &Path) -> Value {
+fn counted(dir: &Path) -> Value {
     let look = || -> Result<Value, StoreError> {
         let Some(store) = Inspection::open(dir)? else { return Ok(json!({ "store": null })) };
         let (format, known) = store.format()?;
@@ -151,19 +150,12 @@ fn figures(dir: &Path) -> Value {
             "audit": store.audit_tail(AUDIT_ROWS_MAX)?,
         }))
     };
-    let mut figures = look().unwrap_or_else(|error| json!({ "error": error.to_string() }));
-    let size = |path: &Path| fs::metadata(path).map_or(0, |facts| facts.len());
-    figures["database_bytes"] = json!(size(&state_paths(dir).database));
+    let mut found = look().unwrap_or_else(|error| json!({ "error": error.to_string() }));
+    found["database_bytes"] = json!(figures::database_bytes(dir));
     for folder in ["images", "rejected"] {
-        let facts = fs::read_dir(dir.join(folder)).map(|entries| {
-            entries
-                .filter_map(|entry| entry.ok()?.metadata().ok())
-                .fold((0u64, 0u64), |(files, bytes), facts| (files + 1, bytes + facts.len()))
-        });
-        let (files, bytes) = facts.unwrap_or_default();
-        figures[folder] = json!({ "files": files, "bytes": bytes });
+        found[folder] = json!(figures::folder(&dir.join(folder)));
     }
-    figures
+    found
 }
 
 /// The end of the service's log, with everything private struck out.

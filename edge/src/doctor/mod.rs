@@ -5,6 +5,7 @@
 
 mod access;
 mod broker;
+mod commands;
 mod model;
 mod sources;
 mod state;
@@ -121,7 +122,7 @@ impl Station {
 /// A part of the station: its name, the time it may take, and how it is looked at.
 type Part = (&'static str, Duration, fn(&Station) -> Vec<Check>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("state", Duration::from_secs(60), state::checks),
     ("service", Duration::from_secs(10), system::service),
     // The self-test of a large model takes this long on a small board.
@@ -130,6 +131,7 @@ const PARTS: [Part; 7] = [
     ("clock", Duration::from_secs(10), system::clock),
     ("broker", Duration::from_secs(45), broker::checks),
     ("outbox", Duration::from_secs(15), state::outbox),
+    ("commands", Duration::from_secs(5), commands::checks),
 ];
 
 /// Looks at everything.
@@ -139,7 +141,7 @@ pub fn examine(path: &Path) -> Report {
             let name = config.station.clone();
             let mut checks = vec![Check::ok("config", format!("{}, station {name}", path.display()))];
             let identity = Identity::of_service(&config.state_dir);
-            checks.extend(examine_parts(&Arc::new(Station { config, identity })));
+            checks.extend(examine_parts(&Arc::new(Station { config, identity }), &PARTS));
             (Some(name), checks)
         }
         Err(error) => {
@@ -157,9 +159,17 @@ pub fn examine(path: &Path) -> Report {
     }
 }
 
-fn examine_parts(station: &Arc<Station>) -> Vec<Check> {
+/// Looks at a station from within its service, which has tested the model and can speak for itself.
+pub fn examine_running(config: Config) -> Vec<Check> {
+    let identity = Identity::of_service(&config.state_dir);
+    let own = |(name, ..): &Part| matches!(*name, "model" | "service");
+    let parts: Vec<Part> = PARTS.into_iter().filter(|part| !own(part)).collect();
+    examine_parts(&Arc::new(Station { config, identity }), &parts)
+}
+
+fn examine_parts(station: &Arc<Station>, parts: &[Part]) -> Vec<Check> {
     let began = Instant::now();
-    let running: Vec<_> = PARTS.iter().map(|part| (part, start(part, station))).collect();
+    let running: Vec<_> = parts.iter().map(|part| (part, start(part, station))).collect();
     let finish = |((name, patience, _), findings): (&Part, Receiver<Vec<Check>>)| match findings
         .recv_deadline(began + *patience)
     {

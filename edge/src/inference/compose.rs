@@ -1,6 +1,7 @@
 //! From scored and rejected views to the study's result.
 
 use contract::bundle::BundleManifest;
+use contract::command::SetPoints;
 use contract::radiograph::RejectReason;
 use contract::result::{
     ModelSummary, Outcome, Rejection, StudyResult, StudySummary, UsedPoints, ViewResult, notice,
@@ -23,10 +24,12 @@ pub fn scored_view(image_id: Option<String>, score: ViewScore) -> ViewResult {
 }
 
 /// The result of a study from its views: the mean of the scored ones and the answer it gives. Without a
-/// scored view the study is `failed` when the model was at fault for any of them, else `rejected`.
+/// scored view the study is `failed` when the model was at fault for any of them, else `rejected`. `set` are operating
+/// points that a command has set in place of the bundle's own.
 /// `study.probability` is set here, whatever it was.
 pub fn compose(
     manifest: &BundleManifest,
+    set: Option<&SetPoints>,
     model: &ModelSummary,
     study: StudySummary,
     views: Vec<ViewResult>,
@@ -34,7 +37,7 @@ pub fn compose(
 ) -> StudyResult {
     let scores: Vec<f64> = views.iter().filter_map(|view| view.probability).collect();
     let probability = study_score(&scores);
-    let judgement = probability.map(|p| manifest.answer(study.study_type.as_ref(), p));
+    let judgement = probability.map(|p| manifest.answer(set, study.study_type.as_ref(), p));
     let (outcome, reason) = match probability {
         Some(_) => (Outcome::Scored, None),
         None => without_score(&views),
@@ -42,8 +45,8 @@ pub fn compose(
     StudyResult {
         delivery: None,
         outcome,
-        answer: judgement.map(|j| j.answer),
-        answer_withheld: judgement.and_then(|j| j.withheld),
+        answer: judgement.as_ref().map(|j| j.answer),
+        answer_withheld: judgement.as_ref().and_then(|j| j.withheld),
         reason,
         study: StudySummary { probability, ..study },
         views,
@@ -51,6 +54,7 @@ pub fn compose(
             rule_out: j.points.rule_out,
             rule_in: j.points.rule_in,
             source: j.source,
+            set_by: j.set_by,
         }),
         model: model.clone(),
         clock_synchronised,

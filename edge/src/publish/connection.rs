@@ -11,18 +11,19 @@ use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use tokio::time::MissedTickBehavior;
 
-use super::Condition;
+use super::mailbox::Answer;
 use super::outage::Say;
 use super::payload::{self, json, packet_bytes, status};
 use super::refusal::{Verdict, refuse};
 use super::session::{self, Link, Loss, Memory};
 use super::window::{Message, Window};
+use super::{Condition, commands};
 use crate::store::OutboxRow;
 use crate::transition;
 
 /// How often deadlines, rests, health and condition are looked at, and the outbox without a wake-up.
 pub(super) const TICK: Duration = Duration::from_secs(1);
-/// Status, birth, health, latest and the farewell may be under way beside a full window of rows.
+/// Status, birth, health, latest, the farewell and the subscription may be under way beside a full window of rows.
 const CONTROL_MESSAGES_MAX: usize = 8;
 
 /// How a connection ended.
@@ -141,6 +142,8 @@ impl Connection {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => self.on_accepted(&connack, link, memory)?,
             Event::Incoming(Packet::PubAck(puback)) => self.on_puback(&puback, link, memory)?,
+            Event::Incoming(Packet::SubAck(suback)) => commands::subscribed(&suback, link),
+            Event::Incoming(Packet::Publish(publish)) => commands::arrived(&publish, link),
             Event::Outgoing(Outgoing::Publish(pkid)) => {
                 if let Some(Message::Row { .. }) = self.window.sent(pkid) {
                     transition("publish.sent");
@@ -165,6 +168,7 @@ impl Connection {
         if link.store.latest()?.is_some() {
             self.control.push_back(Message::Latest);
         }
+        commands::subscribe(&self.client, link)?;
 
         let (host, port) = (&link.config.host, link.config.port);
         match memory.outage.back(Instant::now()) {
@@ -189,6 +193,7 @@ impl Connection {
         let verdict = Verdict::of(puback.reason);
         let seq = match message {
             Message::Row { seq } => seq,
+            Message::Answer { ticket } => return commands::acknowledged(ticket, &verdict, link),
             Message::Farewell => {
                 // Whatever the broker thinks of it, nothing more is to be said.
                 return self.client.try_disconnect().map_err(|_| Loss::ClientFull);
@@ -232,9 +237,15 @@ impl Connection {
         if !self.accepted || self.stopping {
             return Ok(());
         }
+        if link.mailbox.was_requeued() {
+            self.rows.clear();
+            self.read_up_to = 0;
+        }
         while self.window.len() < self.window_max {
             if let Some(message) = self.next_control() {
                 self.send_control(message, link)?;
+            } else if let Some((ticket, answer)) = link.mailbox.next() {
+                self.send_answer(ticket, answer, link)?;
             } else if let Some(row) = self.next_row(link, memory)? {
                 self.send_row(&row, link, memory)?;
             } else {
@@ -267,7 +278,9 @@ impl Connection {
             }
             let Some(row) = self.rows.pop_front() else { return Ok(None) };
             self.read_up_to = row.seq;
-            if !memory.refusals.contains(row.seq) {
+            // After a look from the front, rows come by that are under way already.
+            let under_way = self.window.holds(&Message::Row { seq: row.seq });
+            if !under_way && !memory.refusals.contains(row.seq) {
                 return Ok(Some(row));
             }
         }
@@ -288,13 +301,22 @@ impl Connection {
             Err(error) => return refuse(row.seq, &error.to_string(), link, memory),
         };
         let topic = link.topics.result();
-        let bytes = packet_bytes(&topic, &payload);
+        let bytes = packet_bytes(&topic, payload.len());
         if bytes > self.packet_max_bytes {
             let why = format!("packet of {bytes} bytes; the broker takes {}", self.packet_max_bytes);
             return refuse(row.seq, &why, link, memory);
         }
         transition("publish.before_send");
         self.hand_over(Message::Row { seq: row.seq }, topic, false, payload.into_bytes())
+    }
+
+    fn send_answer(&mut self, ticket: u64, answer: Answer, link: &Link) -> Result<(), Loss> {
+        let Answer { topic, payload, .. } = answer;
+        let bytes = packet_bytes(&topic, payload.len());
+        if bytes > self.packet_max_bytes {
+            return commands::too_large(ticket, bytes, link);
+        }
+        self.hand_over(Message::Answer { ticket }, topic, false, payload)
     }
 
     fn send_control(&mut self, message: Message, link: &Link) -> Result<(), Loss> {
@@ -317,7 +339,7 @@ impl Connection {
                 Some(latest) => (topics.latest(), self.latest(&latest, link)?),
                 None => return Ok(()),
             },
-            Message::Row { .. } => return Ok(()),
+            Message::Answer { .. } | Message::Row { .. } => return Ok(()),
         };
         if payload.is_empty() {
             return Ok(());
@@ -330,7 +352,7 @@ impl Connection {
         let oldest_unsent_seq = link.store.oldest_unsent_seq()?.unwrap_or(row.seq + 1);
         let payload = payload::with_delivery(&row.payload_json, &delivery(row.seq, oldest_unsent_seq, link));
         let payload = payload.unwrap_or_default();
-        let fits = packet_bytes(&link.topics.latest(), &payload) <= self.packet_max_bytes;
+        let fits = packet_bytes(&link.topics.latest(), payload.len()) <= self.packet_max_bytes;
         Ok(if fits { payload.into_bytes() } else { Vec::new() })
     }
 

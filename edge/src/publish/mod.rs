@@ -7,7 +7,7 @@
 //!
 //! On every CONNACK the station says who it is (`birth`), that it is there (`status`, whose will says
 //! `connection_lost`), how it is (`health`) and its newest result (`latest`); then rows follow in the order of
-//! their `seq`, few in flight. A row the broker refuses rests and is tried again while the others pass it; the
+//! their `seq`, few in flight. Commands come in by a subscription of the same connection. A row the broker refuses rests and is tried again while the others pass it; the
 //! store sets it aside after several permanent refusals, never deleting it.
 //!
 //! One thread with one single-threaded runtime carries the session and the technician's page.
@@ -28,8 +28,10 @@ use crate::store::{Store, StoreError};
 mod backoff;
 mod broker;
 mod certificate;
+mod commands;
 pub mod config;
 mod connection;
+mod mailbox;
 mod outage;
 mod payload;
 pub mod probe;
@@ -42,6 +44,7 @@ mod window;
 pub use broker::{Broker, BrokerState};
 pub use certificate::Certificate;
 pub use config::MqttConfig;
+pub use mailbox::{Answer, Arrived, COMMAND_MAX_BYTES, Mailbox};
 pub(crate) use payload::{PayloadError, with_delivery};
 
 use session::Link;
@@ -82,6 +85,8 @@ pub struct Setup {
     pub facts: Arc<dyn Facts>,
     /// Where the broker's state is shown; shared with the page.
     pub broker: Broker,
+    /// Where commands come in and their answers go out.
+    pub mailbox: Arc<Mailbox>,
     /// What else the thread serves until the session ends: the technician's page, already bound.
     pub page: Option<Page>,
 }
@@ -115,6 +120,7 @@ pub fn spawn(setup: Setup) -> Result<Handle, SpawnError> {
         store: setup.store,
         facts: setup.facts,
         broker: setup.broker,
+        mailbox: setup.mailbox,
         wake: Arc::clone(&wake),
         stop: stopped,
     };
@@ -145,8 +151,8 @@ pub enum SpawnError {
     Store(#[from] StoreError),
 }
 
-/// Tells the session that the outbox has a new row.
-#[derive(Clone, Debug)]
+/// Tells the session that the outbox has a new row, or the mailbox an answer.
+#[derive(Clone, Debug, Default)]
 pub struct Waker(Arc<Notify>);
 
 impl Waker {

@@ -39,12 +39,12 @@ pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Upper bound of a QoS 1 PUBLISH packet's size without properties.
-pub(super) fn packet_bytes(topic: &str, payload: &str) -> usize {
+pub(super) fn packet_bytes(topic: &str, payload_bytes: usize) -> usize {
     const HEADER_MAX: usize = 5;
     const TOPIC_LENGTH: usize = 2;
     const PACKET_ID: usize = 2;
     const PROPERTIES_LENGTH: usize = 1;
-    HEADER_MAX + TOPIC_LENGTH + topic.len() + PACKET_ID + PROPERTIES_LENGTH + payload.len()
+    HEADER_MAX + TOPIC_LENGTH + topic.len() + PACKET_ID + PROPERTIES_LENGTH + payload_bytes
 }
 
 #[cfg(test)]

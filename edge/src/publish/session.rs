@@ -17,12 +17,12 @@ use super::connection::{self, Ended};
 use super::outage::{Outage, Say};
 use super::refusal::Refusals;
 use super::tls::StationClock;
-use super::{Broker, Facts, MqttConfig, SetupError, payload, tls};
+use super::{Broker, Facts, Mailbox, MqttConfig, SetupError, commands, payload, tls};
 use crate::store::{Store, StoreError};
 
 const CONNECT_TIMEOUT_S: u64 = 10;
-/// Acknowledgements and server messages are small; a broker that sends more is not one.
-const INCOMING_PACKET_MAX_BYTES: u32 = 64 << 10;
+/// Far above any command, so that one which is too large is still seen and refused. The broker withholds larger ones.
+const INCOMING_PACKET_MAX_BYTES: u32 = 2 << 20;
 /// A connection that lived this long was a good one: the next wait starts from the shortest again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
@@ -35,6 +35,7 @@ pub(super) struct Link {
     pub(super) store: Store,
     pub(super) facts: Arc<dyn Facts>,
     pub(super) broker: Broker,
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) wake: Arc<Notify>,
     /// Set to the deadline by which the session must have ended.
     pub(super) stop: signal::Receiver<Option<Instant>>,
@@ -127,6 +128,7 @@ pub(super) async fn run(mut link: Link) {
             }
         };
         memory.refusals.connection_lost(Instant::now());
+        commands::connection_lost(&link);
         report(&link, &mut memory, &loss);
 
         tokio::select! {

@@ -15,6 +15,10 @@ pub(super) enum Message {
     Latest,
     /// The last word before a clean stop.
     Farewell,
+    /// The answer to a command, by its ticket in the mailbox.
+    Answer {
+        ticket: u64,
+    },
     /// A row of the outbox.
     Row {
         seq: u64,

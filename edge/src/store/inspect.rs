@@ -15,8 +15,9 @@ use super::{DATABASE_FILE, KEY_FILE, KEY_LEN, LOCK_FILE, StoreError, meta, schem
 use crate::clock::timestamp;
 
 const BUSY_MAX: Duration = Duration::from_secs(2);
-/// Audit events whose detail holds nothing but a sequence number and the broker's words.
-const OPEN_DETAILS: [&str; 3] = ["acknowledged", "delivered_by_hand", "refused_by_broker"];
+/// Audit events whose detail holds nothing but sequence numbers, commands and the broker's words.
+const OPEN_DETAILS: [&str; 5] =
+    ["acknowledged", "delivered_by_hand", "refused_by_broker", "command", "operating_points_set"];
 
 /// A state directory, looked at.
 pub struct Inspection {

@@ -32,7 +32,9 @@ impl Store {
     /// Acknowledged studies, step by step with their age: their images go, then what could name a patient, then the
     /// rows.
     fn forget_old(&self) -> Result<usize, StoreError> {
-        const OLD: &str = "open = 0 AND acked_revision = revision AND closed_at_ms < ";
+        // An older revision may still wait, refused by the broker or asked for again.
+        const OLD: &str = "open = 0 AND acked_revision = revision
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE study_id = studies.id) AND closed_at_ms < ";
         let limits = &self.inner.limits;
         let now_ms = self.now_ms();
         let before = |days: u32| now_ms - i64::from(days) * DAY_MS;

@@ -3,7 +3,7 @@
 //! ```text
 //! lock                        held by the one process that uses the directory
 //! site.key                    32 random bytes, mode 0600, made at the first start; `study.key` is an HMAC under it
-//! ulna.sqlite                 studies, images, outbox, audit (WAL, synchronous=FULL: a commit is on the disk)
+//! ulna.sqlite                 studies, images, outbox, commands, audit (WAL, synchronous=FULL: a commit is on the disk)
 //! images/<image_id>           an accepted image; images/<image_id>.tmp while it is being written
 //! rejected/<image_id>.<ext>   an image that could not be used, with <image_id>.reason.json beside it
 //! ```
@@ -18,6 +18,7 @@
 //! rejected files beyond `rejected_max_mib`, and images of acknowledged studies beyond `images_max_mib`, go,
 //! oldest first; results that were not acknowledged never do.
 
+mod commands;
 mod desk;
 mod error;
 mod files;
@@ -44,6 +45,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use commands::{AckKey, Effect, NewCommand, PendingCommand, StoredAck, Taken};
 pub use desk::{DeskError, Refused};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};

@@ -12,6 +12,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::commands::keep_sent;
 use super::error::Doing;
 use super::{Store, StoreError, audit, meta, set_meta};
 use crate::clock::timestamp;
@@ -254,6 +255,7 @@ impl Store {
 
 /// Takes a row out, lets `latest` move forward to it and says whether it was there.
 fn leave(tx: &Transaction<'_>, now_ms: i64, seq: u64, event: &str) -> rusqlite::Result<bool> {
+    keep_sent(tx, seq)?;
     let row = tx
         .query_row(
             "DELETE FROM outbox WHERE seq = ?1 RETURNING study_id, revision, closed_at_ms, payload",

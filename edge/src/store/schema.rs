@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// One step per version of the file; `PRAGMA user_version` counts the steps taken. A step that was released is
 /// never edited.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -98,6 +98,33 @@ pub(super) const STEPS: [&str; 2] = [
     -- The signature by which the same plate is recognised.
     ALTER TABLE images ADD COLUMN plate BLOB;
     CREATE INDEX images_plates ON images (id) WHERE plate IS NOT NULL;
+",
+    "
+    -- Commands from the centre: an id is executed once.
+    CREATE TABLE commands (
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        -- As it came, signature and all: it is judged again when it is executed.
+        message TEXT NOT NULL,
+        taken_at_ms INTEGER NOT NULL,
+        expires_at_ms INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'answered')),
+        -- What was answered last, how many answers there were, and whether the broker has the last one.
+        ack TEXT,
+        ack_number INTEGER NOT NULL DEFAULT 0,
+        ack_sent INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+
+    -- Acknowledged results, to be sent again when asked.
+    CREATE TABLE sent (
+        seq INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        study_id INTEGER NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
+        revision INTEGER NOT NULL,
+        closed_at_ms INTEGER NOT NULL,
+        payload TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX sent_study ON sent (study_id);
 ",
 ];
 

@@ -1,5 +1,6 @@
 //! The store against a model in memory under random actions, closed and opened again between them; and its files.
 
+mod commands;
 mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -78,6 +78,7 @@ impl Station {
             store: store.clone(),
             facts: Arc::clone(&said) as Arc<dyn Facts>,
             broker: Broker::default(),
+            mailbox: Arc::default(),
             page: None,
         })
         .unwrap();

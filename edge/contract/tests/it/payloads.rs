@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use contract::command::{Command, CommandAck, CommandAddress, CommandBody, SignedCommand};
 use contract::result::{
     Delivery, NOTICE, Outcome, StationBirth, StationHealth, StationStatus, StudyResult, Topics,
     check_station_name,
@@ -55,6 +56,38 @@ fn health() -> Value {
     })
 }
 
+fn command() -> Value {
+    json!({ "body": command_body().to_string(), "signature": "untrusted comment: …" })
+}
+
+fn command_body() -> Value {
+    json!({
+        "station": "clinic-12", "id": "2026-02-03-a", "expires_at": "2026-02-03T04:05:06Z",
+        "command": {
+            "name": "set_operating_points", "bundle_sha256": "00", "pooled": { "rule_out": 0.2, "rule_in": 0.75 },
+            "per_type": { "XR_WRIST": { "rule_out": 0.25, "rule_in": 0.75 } },
+        },
+    })
+}
+
+fn command_ack() -> Value {
+    json!({
+        "station": "clinic-12", "id": "2026-02-03-a", "command": "diagnostics", "outcome": "done", "reason": null,
+        "detail": null, "at": "2026-02-03T04:05:06Z", "clock_synchronised": null, "signed_by": "73CCFFE0A0776C11",
+        "diagnostics": {
+            "edge_version": "0.1.0", "uptime_s": 60,
+            "machine": { "os": "Debian", "kernel": "6.1", "machine": "aarch64", "cores": 4 },
+            "model": { "name": "demo", "version": 1, "bundle_sha256": "00", "purpose": "demo" },
+            "checks": [{ "name": "clock", "verdict": "ok", "found": "synchronised", "remedy": null }],
+            "store": {
+                "format": 3, "database_bytes": 4096, "rows": { "studies": 1 }, "outbox_depth": 0, "outbox_dead": 0,
+                "images": { "files": 1, "bytes": 100 }, "rejected": { "files": 0, "bytes": 0 },
+            },
+            "commands_refused": 0, "commands_unanswerable": 0,
+        },
+    })
+}
+
 /// Reads and writes a payload of a type; what comes out must be what went in.
 fn round_trip<T: serde::de::DeserializeOwned + serde::Serialize>(payload: &Value) -> T {
     let read: T = serde_json::from_value(payload.clone()).unwrap();
@@ -75,6 +108,42 @@ fn payloads_read_and_write_back() {
     round_trip::<StationStatus>(&status());
     round_trip::<StationBirth>(&birth());
     round_trip::<StationHealth>(&health());
+    round_trip::<SignedCommand>(&command());
+    round_trip::<CommandBody>(&command_body());
+    round_trip::<CommandAck>(&command_ack());
+}
+
+#[test]
+fn a_station_refuses_what_it_does_not_know_in_a_command() {
+    let parse = |body: &Value| CommandBody::parse(&body.to_string());
+    assert!(matches!(parse(&command_body()).unwrap().command, Command::SetOperatingPoints(_)));
+    for command in [json!({ "name": "ping" }), json!({ "name": "diagnostics" })] {
+        let mut body = command_body();
+        body["command"] = command;
+        let read = parse(&body).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), body);
+    }
+    for pointer in ["", "/command", "/command/pooled"] {
+        let mut later = command_body();
+        later.pointer_mut(pointer).unwrap()["added_later"] = json!(1);
+        assert!(parse(&later).is_err(), "{later}");
+    }
+    let mut ping = command_body();
+    ping["command"] = json!({ "name": "ping", "times": 2 });
+    assert!(parse(&ping).is_err(), "a field that this command has not");
+    let twice = command_body().to_string().replacen("{", "{\"id\":\"first\",", 1);
+    assert!(CommandBody::parse(&twice).is_err(), "two ids");
+}
+
+#[test]
+fn a_commands_topic_has_a_name_and_an_id_of_plain_characters() {
+    let address = CommandAddress::parse("set_operating_points/2026-02-03-a").unwrap();
+    let topics = Topics::new("clinic-12");
+    assert_eq!(topics.command_ack(&address), "ulna/v1/clinic-12/cmd/set_operating_points/2026-02-03-a/ack");
+    let long = format!("ping/{}", "a".repeat(65));
+    for below in ["", "ping", "ping/", "/a", "ping/a/b", "ping/ä", "ping/a b", "ping/+", long.as_str()] {
+        assert_eq!(CommandAddress::parse(below), None, "{below}");
+    }
 }
 
 #[test]
@@ -135,6 +204,9 @@ fn examples_keep_to_their_schemas_and_wrong_ones_do_not() {
         ("status.json", status(), "status"),
         ("birth.json", birth(), "model"),
         ("health.json", health(), "uptime_s"),
+        ("command.json", command(), "body"),
+        ("command-body.json", command_body(), "command"),
+        ("command-ack.json", command_ack(), "outcome"),
     ] {
         let (_, schema) = schemas.iter().find(|(known, _)| *known == name).unwrap();
         let validator = jsonschema::validator_for(schema.as_value()).unwrap();

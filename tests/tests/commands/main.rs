@@ -1,0 +1,13 @@
+//! Commands from the centre, over a real mosquitto, signed by the real minisign, to the real station.
+
+mod bad;
+mod centre;
+mod once;
+mod recipe;
+mod rotation;
+mod settings;
+
+use std::time::Duration;
+
+/// Long enough for two cores under load.
+const LONG: Duration = Duration::from_secs(60);
