@@ -24,7 +24,10 @@ import tempfile
 import time
 import zlib
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import benchmarks
+from benchmarks import processor, write_section
+
+ROOT = pathlib.Path(benchmarks.ROOT)
 DEADLINE_S = 3600
 
 
@@ -311,16 +314,6 @@ def bear_studies(edge, folder, studies):
         f"| `GET /studies?limit=50` meanwhile | {statistics.median(list_ms):.0f}, {p99(list_ms):.0f} ms |"]
 
 
-def write(mark, text):
-    """Puts a section into BENCHMARKS.md, in place of the one that was there."""
-    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
-    path = ROOT / "BENCHMARKS.md"
-    page = path.read_text() if path.exists() else "# Benchmarks\n\nMeasured by the commands named; none is a clinical result.\n"
-    section = f"{begin}\n{text}\n{end}\n"
-    page = page[:page.index(begin)] + section + page[page.index(end) + len(end) + 1:] if begin in page else f"{page}\n{section}"
-    path.write_text(page)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
@@ -329,8 +322,7 @@ def main():
     parser.add_argument("--edge", default=str(ROOT / "target/release/edge"))
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    machine = f"demo bundle, no broker; {os.cpu_count()} cores of {cpu}."
+    machine = f"demo bundle, no broker; {processor()}."
     with tempfile.TemporaryDirectory() as name:
         if chosen.files:
             mark, heading = "crowd", "Station, everything at once"
@@ -344,7 +336,7 @@ def main():
     text = "\n".join([f"## {heading}", "", about, "", "| what | measured |", "|---|---|", *rows, ""])
     print(text)
     if chosen.write:
-        write(mark, text)
+        write_section(mark, text)
 
 
 main()

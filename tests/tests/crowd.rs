@@ -1,4 +1,5 @@
-//! Hundreds of files at once, good and bad, and a power cut in the midst of them: each ends in one outcome that is seen.
+//! Hundreds of files at once, good and bad, and a power cut in the midst of them: each ends in one outcome that is
+//! seen.
 //! `scripts/bench-station.py --files 10000` is the same at full size, with figures.
 
 use std::collections::BTreeMap;
@@ -23,8 +24,7 @@ use serde_json::Value;
 const LONG: Duration = Duration::from_secs(240);
 /// Files of each kind.
 const EACH: u32 = 40;
-/// What the station may have more when it is through than when it was idle, in MiB: less than the decoded samples of the
-/// large image are, and less than all files together.
+/// What the station may have more than when it was idle, in MiB: less than the samples of the large image.
 const GROWTH_MAX_MIB: u64 = 120;
 
 /// Writes files of every kind under a folder and says how many are to come out scored and how many rejected.

@@ -167,7 +167,8 @@ fn take_studies(station: &Station, first: u32, count: u32) -> anyhow::Result<()>
 #[test]
 fn whatever_the_network_does_under_load_every_result_arrives_and_the_light_tells() -> anyhow::Result<()> {
     const EACH: u32 = 4;
-    // While results are under way puback_timeout_s (3) says so, else twice keep_alive_s (5); the rest is for a busy machine.
+    // While results are under way puback_timeout_s (3) says so, else twice keep_alive_s (5); the rest is for a busy
+    // machine.
     const UNDER_WAY: Duration = Duration::from_secs(3 + 5);
     const IDLE: Duration = Duration::from_secs(2 * 5 + 5);
     let broker = Broker::start()?;

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A file is taken when its size and time have not changed for `settle_ms`, or when it was renamed into place and is
-//! older than that. Files and folders whose names start with a dot or end in `.tmp` or `.part` are still being written. inotify is
-//! a hint that shortens the wait; what counts is the scan. Links are not followed.
+//! older than that. Files and folders whose names start with a dot or end in `.tmp` or `.part` are still being written.
+//! inotify is a hint that shortens the wait; what counts is the scan. Links are not followed.
 //!
 //! When the folder cannot be read, or the file system that was mounted on it is gone, nothing is known of what it holds:
 //! its studies stay open until it is back. A folder that was replaced is watched anew.

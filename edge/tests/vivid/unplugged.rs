@@ -1,4 +1,5 @@
-//! The grabber taken away in mid-study, giving errors alone, and coming back: the whole station in the machine that has it.
+//! The grabber taken away in mid-study, giving errors alone, and coming back: the whole station in the machine that has
+//! it.
 
 use std::fs;
 use std::path::Path;

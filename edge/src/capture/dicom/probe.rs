@@ -1,4 +1,5 @@
-//! Whether a receiver is there and lets a sender in, for `edge doctor`: an association and a C-ECHO, as a digitiser begins.
+//! Whether a receiver is there and lets a sender in, for `edge doctor`: an association and a C-ECHO, as a digitiser
+//! begins.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -36,7 +37,8 @@ impl From<WireError> for EchoError {
     }
 }
 
-/// Asks as `calling` whether `called` is there; each step may take `patience`. A receiver that says it is busy is there.
+/// Asks as `calling` whether `called` is there; each step may take `patience`. A receiver that says it is busy is
+/// there.
 ///
 /// # Errors
 /// When nobody listens, the association is refused, or there is no answer.
