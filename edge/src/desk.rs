@@ -73,6 +73,11 @@ impl Desk {
         self.camera.is_some()
     }
 
+    /// Why the camera would give no radiograph now, as far as is known; `None` where there is no camera.
+    pub fn camera_trouble(&self) -> Option<String> {
+        self.camera.as_ref()?.trouble()
+    }
+
     /// Largest image that can be added, in bytes.
     pub fn file_max_bytes(&self) -> u64 {
         self.intake.file_max_bytes()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tempfile::TempDir;
 
-use crate::wait;
+use crate::{bin, wait};
 
 /// mosquitto, killed when dropped. Stopped and started again it keeps its port and its persistent sessions.
 pub struct Broker {
@@ -72,6 +72,16 @@ impl Broker {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    /// Stops the broker where it is, its connections open, or lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self, paused: bool) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("the broker is not running")?;
+        let signal = if paused { "-STOP" } else { "-CONT" };
+        bin::succeed(Command::new("kill").args([signal, &process.id().to_string()])).map(drop)
     }
 
     /// Kills the broker after it had the time to save its sessions, which it does every second.

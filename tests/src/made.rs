@@ -1,6 +1,7 @@
 //! Images made for a test: no radiographs, but different enough from each other that a mix-up shows.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A study of made images in a folder `<root>/<TYPE>/<name>`.
@@ -72,4 +73,32 @@ impl Random {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
+}
+
+/// A PNG file, 8 bit grey, whose samples are all zero: small however many there are.
+///
+/// # Errors
+/// When it cannot be compressed.
+pub fn black_png(width: u32, height: u32) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(kind);
+        crc.update(data);
+        bytes.extend((data.len() as u32).to_be_bytes());
+        bytes.extend(kind);
+        bytes.extend(data);
+        bytes.extend(crc.sum().to_be_bytes());
+    };
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
+    chunk(b"IHDR", &header);
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    // A filter byte, then the samples.
+    let row = vec![0; width as usize + 1];
+    for _ in 0..height {
+        packed.write_all(&row)?;
+    }
+    chunk(b"IDAT", &packed.finish()?);
+    chunk(b"IEND", &[]);
+    Ok(bytes)
 }

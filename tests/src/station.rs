@@ -9,9 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{bin, broker, demo_bundle, wait};
+use crate::{bin, broker, demo_bundle, http, wait};
 
 /// The name all stations of the tests have.
 pub const NAME: &str = "e2e";
@@ -65,7 +66,7 @@ impl Station {
             "station = \"{NAME}\"\nstate_dir = \"{root}/state\"\nbundle_dir = \"{}\"\n\
              allow_demo_model = {}\n\n[quality]\noff = [\"too_small\", \"duplicate\"]\n\n[study]\nidle_close_s = 1\n\n[spool]\ndir = \"{root}/spool\"\n\
              rescan_ms = 100\nsettle_ms = 100\n\n[mqtt]\nport = {}\nbackoff_min_ms = 50\nbackoff_max_ms = 500\n\
-             puback_timeout_s = 3\n\n[web]\nlisten = \"127.0.0.1:{web_port}\"\n{}",
+             puback_timeout_s = 3\nkeep_alive_s = 5\n\n[web]\nlisten = \"127.0.0.1:{web_port}\"\n{}",
             setup.bundle.display(),
             setup.allow_demo_model,
             setup.broker_port,
@@ -188,14 +189,52 @@ impl Station {
         format!("the end of the station's log:\n{}", lines.join("\n"))
     }
 
+    /// Asks its local API: the path after `/api/v1`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<http::Answer> {
+        let path = format!("/api/v1{path}");
+        http::ask(self.web_port, method, &path, "application/json", body.to_string().as_bytes())
+    }
+
+    /// Takes a study through the local API, as the page does: opened, one image, closed. Gives its number.
+    ///
+    /// # Errors
+    /// When the station refuses any of it.
+    pub fn take_study(&self, study_type: &str, image: &[u8]) -> anyhow::Result<String> {
+        let expect = |answer: http::Answer, status| -> anyhow::Result<Value> {
+            anyhow::ensure!(answer.status == status, "{}: {}", answer.status, answer.json()?);
+            answer.json()
+        };
+        let opened = expect(self.ask("POST", "/studies", &json!({"study_type": study_type}))?, 201)?;
+        let number = opened["number"].as_str().context("number")?.to_owned();
+        let images = format!("/api/v1/studies/{number}/images");
+        expect(http::ask(self.web_port, "POST", &images, "application/octet-stream", image)?, 201)?;
+        expect(self.ask("POST", &format!("/studies/{number}/close"), &json!({}))?, 200)?;
+        Ok(number)
+    }
+
+    /// The memory it has now, in KiB.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn memory_kib(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
     /// The most memory it has had so far, in KiB.
     ///
     /// # Errors
     /// When it is not running.
     pub fn memory_peak_kib(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> anyhow::Result<u64> {
         let process = self.process.as_ref().context("the station is not running")?;
         let status = fs::read_to_string(format!("/proc/{}/status", process.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 

@@ -3,14 +3,10 @@
 //! The crates that speak it bring an asynchronous HTTP stack and have half of the workspace built with other features;
 //! the tests need six of its commands.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use anyhow::Context;
 use serde_json::{Value, json};
 
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+use crate::http;
 
 /// A driver, and the session in it.
 pub struct Driver {
@@ -65,19 +61,8 @@ impl Driver {
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(ANSWER_MAX))?;
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
-            self.port,
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
-        let answer =
-            read_body(BufReader::new(stream)).with_context(|| format!("no answer to {method} {path}"))?;
-        let mut answer: Value = serde_json::from_slice(&answer).context("the driver's answer is not JSON")?;
+        let mut answer = http::ask(self.port, method, path, "application/json", body.as_bytes())?.json()?;
         let value = answer["value"].take();
         if let Some(error) = value.get("error").and_then(Value::as_str) {
             let message = value["message"].as_str().unwrap_or_default();
@@ -85,24 +70,4 @@ impl Driver {
         }
         Ok(value)
     }
-}
-
-/// An answer's body, by its length.
-fn read_body(mut reader: impl BufRead) -> anyhow::Result<Vec<u8>> {
-    let mut length = None;
-    loop {
-        let mut line = String::new();
-        anyhow::ensure!(reader.read_line(&mut line)? > 0, "it ends within its head");
-        if line.trim().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = Some(value.trim().parse()?);
-        }
-    }
-    let mut body = vec![0; length.context("it does not say its length")?];
-    reader.read_exact(&mut body)?;
-    Ok(body)
 }

@@ -11,23 +11,27 @@ use contract::result::{Outcome, StudyResult};
 use e2e::broker::Broker;
 use e2e::collector::Collector;
 use e2e::infer::infer;
-use e2e::made::pgm;
+use e2e::made::{black_png, pgm};
 use e2e::nan_bundle;
 use e2e::station::{Setup, Station};
 use e2e::{bin, demo_bundle, sorted_entries};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Bad image files: name, content, how they are rejected, and a word that the error must contain.
-fn bad_images() -> Vec<(&'static str, Vec<u8>, RejectReason, &'static str)> {
+/// Name, content, how it is rejected, and a word that the error must contain.
+type BadImage = (&'static str, Vec<u8>, RejectReason, &'static str);
+
+/// Bad image files.
+fn bad_images() -> anyhow::Result<Vec<BadImage>> {
     let mut png = include_bytes!("bad_input/grey.png").to_vec();
     png.truncate(png.len() * 2 / 3);
     let mut broken = pgm(128, 128, 1);
     broken.truncate(9000);
-    vec![
+    Ok(vec![
         ("half.png", png, RejectReason::Truncated, "copy or export it again"),
         ("half.pgm", broken, RejectReason::Truncated, "copy or export it again"),
         ("huge.pgm", b"P5\n20000 20000\n255\n0000".to_vec(), RejectReason::TooLarge, "scale it down"),
+        ("huge.png", black_png(14_286, 14_000)?, RejectReason::TooLarge, "scale it down"),
         (
             "text.png",
             b"Dear radiologist,\nsee attached.\n".to_vec(),
@@ -37,7 +41,7 @@ fn bad_images() -> Vec<(&'static str, Vec<u8>, RejectReason, &'static str)> {
         ("nothing.png", Vec::new(), RejectReason::NotAnImage, "not an image"),
         ("icon.pgm", pgm(16, 16, 1), RejectReason::TooSmall, "too small"),
         ("blank.pgm", [&b"P5\n300 300\n255\n"[..], &[7; 90_000]].concat(), RejectReason::Blank, ""),
-    ]
+    ])
 }
 
 fn only_rejection(result: &StudyResult) -> anyhow::Result<(RejectReason, String)> {
@@ -51,7 +55,7 @@ fn only_rejection(result: &StudyResult) -> anyhow::Result<(RejectReason, String)
 fn infer_names_the_file_and_goes_on() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let mut paths = Vec::new();
-    for (name, bytes, ..) in bad_images() {
+    for (name, bytes, ..) in bad_images()? {
         fs::write(dir.path().join(name), bytes)?;
         paths.push(dir.path().join(name));
     }
@@ -77,7 +81,7 @@ fn infer_names_the_file_and_goes_on() -> anyhow::Result<()> {
         assert_eq!(found.len(), 1, "one error about {name}: {}", inferred.stderr);
         found[0].to_owned()
     };
-    for (name, _, reason, hint) in bad_images() {
+    for (name, _, reason, hint) in bad_images()? {
         let (found, detail) = only_rejection(by_name(name)?).context(name)?;
         assert_eq!(found, reason, "{name}: {detail}");
         assert!(complaint(name).contains(hint), "{name}: {}", complaint(name));
@@ -101,7 +105,7 @@ fn a_station_rejects_with_a_reason_and_goes_on_serving() -> anyhow::Result<()> {
     let mut station = Station::new(&setup)?;
     station.start()?;
 
-    let mut cases = bad_images();
+    let mut cases = bad_images()?;
     cases.push(("big.pgm", pgm(1200, 1000, 1), RejectReason::TooLarge, "file_max_mib"));
     // A file without content waits for some; that case has a test of its own in the spool.
     cases.retain(|(name, ..)| *name != "nothing.png");

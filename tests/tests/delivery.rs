@@ -1,14 +1,16 @@
 //! Nothing is lost and nothing comes twice under another key, whatever the broker does.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use contract::result::{Presence, StationStatus, StudyResult};
 use e2e::broker::Broker;
 use e2e::collector::{Collector, Message};
-use e2e::made::study;
+use e2e::made::{pgm, study};
+use e2e::proxy::{Line, Proxy};
 use e2e::station::{NAME, Setup, Station};
+use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -135,5 +137,78 @@ fn presence_tells_a_crash_from_a_clean_stop() -> anyhow::Result<()> {
         assert!(kept.retained, "{path} is not retained");
         assert_eq!(kept.json()?["station"], NAME, "{path}");
     }
+    Ok(())
+}
+
+/// The broker's light as the page shows it: whether it is on, and the reason it is not.
+fn light(station: &Station) -> anyhow::Result<(bool, Option<String>)> {
+    let broker = &station.ask("GET", "/station", &Value::Null)?.json()?["broker"];
+    let connected = broker["connected"].as_bool().context("broker.connected")?;
+    Ok((connected, broker["last_error"].as_str().map(str::to_owned)))
+}
+
+fn wait_for_light(station: &Station, on: bool, within: Duration) -> anyhow::Result<()> {
+    let what = format!("the broker's light to be {}", if on { "on" } else { "off" });
+    e2e::wait::until(&what, within, || light(station).ok().filter(|(lit, _)| *lit == on))
+        .with_context(|| station.tail())
+        .map(drop)
+}
+
+/// Takes `count` studies at the station's API one after another; the API's slowest answer must stay bearable.
+fn take_studies(station: &Station, first: u32, count: u32) -> anyhow::Result<()> {
+    for seed in first..first + count {
+        let began = Instant::now();
+        station.take_study("XR_WRIST", &pgm(300, 240, seed))?;
+        anyhow::ensure!(began.elapsed() < Duration::from_secs(10), "a study took {:?}", began.elapsed());
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_the_network_does_under_load_every_result_arrives_and_the_light_tells() -> anyhow::Result<()> {
+    const EACH: u32 = 4;
+    // While results are under way puback_timeout_s (3) says so, else twice keep_alive_s (5); the rest is for a busy
+    // machine.
+    const UNDER_WAY: Duration = Duration::from_secs(3 + 5);
+    const IDLE: Duration = Duration::from_secs(2 * 5 + 5);
+    let broker = Broker::start()?;
+    let proxy = Proxy::start(broker.port())?;
+    let collector = Collector::start(broker.port())?;
+    let mut station = Station::new(&Setup::new(proxy.port()))?;
+    station.start()?;
+    station.wait_for_line("connected to the broker", LONG)?;
+    let mut taken = 0;
+    for fault in [None, Some(Line::Silent), Some(Line::OneWay), Some(Line::Reset)] {
+        take_studies(&station, taken, EACH)?;
+        match fault {
+            // The broker itself stands still, as a machine does that swaps.
+            None => broker.pause(true)?,
+            Some(line) => proxy.set(line),
+        }
+        take_studies(&station, taken + EACH, EACH)?;
+        wait_for_light(&station, false, UNDER_WAY).with_context(|| format!("{fault:?}"))?;
+        let (_, why) = light(&station)?;
+        assert!(why.is_some_and(|why| !why.is_empty()), "{fault:?}: the light says no reason");
+        take_studies(&station, taken + 2 * EACH, EACH)?;
+        broker.pause(false)?;
+        proxy.set(Line::Whole);
+        taken += 3 * EACH;
+        collector
+            .wait_for_results(taken as usize, LONG)
+            .with_context(|| format!("{fault:?}: {}", station.tail()))?;
+        wait_for_light(&station, true, LONG)?;
+    }
+    assert_complete(&collector, taken as usize)?;
+
+    // With nothing to send, too, a line that lies dead is noticed.
+    e2e::wait::until("all to be acknowledged", LONG, || {
+        let said = station.ask("GET", "/station", &Value::Null).ok()?.json().ok()?;
+        (said["queue"]["unsent"] == 0).then_some(())
+    })?;
+    proxy.set(Line::Silent);
+    wait_for_light(&station, false, IDLE)?;
+    proxy.set(Line::Whole);
+    wait_for_light(&station, true, LONG)?;
+    assert!(station.stop()?.success());
     Ok(())
 }

@@ -179,6 +179,49 @@ fn strangers_and_reports_are_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Encapsulated PDF, made by DCMTK's own tool.
+fn document(receiver: &Receiver) -> anyhow::Result<PathBuf> {
+    let (pdf, file) = (receiver.dir.path().join("letter.pdf"), receiver.dir.path().join("letter.dcm"));
+    fs::write(&pdf, "%PDF-1.4\n%%EOF\n")?;
+    bin::succeed(Command::new("pdf2dcm").args(["-q"]).arg(&pdf).arg(&file))?;
+    Ok(file)
+}
+
+#[test]
+fn a_report_and_a_document_among_radiographs_are_refused_and_the_radiographs_taken() -> anyhow::Result<()> {
+    let receiver = Receiver::started("")?;
+    let report = receiver.make("report", Made { class: BASIC_TEXT_SR, ..Made::wrist("1.2.3", 1) })?;
+    let files = [
+        report,
+        receiver.make("first", Made::wrist("1.2.3", 2))?,
+        document(&receiver)?,
+        receiver.make("second", Made::wrist("1.2.3", 3))?,
+    ];
+    let output = receiver.send(&["--no-halt", "-R"], &files)?;
+    let said = said(&output);
+    assert_eq!(said.matches("No presentation context for").count(), 2, "{said}");
+    let result = &receiver.results(1)?[0];
+    assert_eq!((result.outcome, result.views.len()), (Outcome::Scored, 2), "{:?}", result.reason);
+    assert_eq!(receiver.files()?, 2);
+    Ok(())
+}
+
+#[test]
+fn a_report_and_a_document_in_the_spool_become_rejected_views_that_say_why() -> anyhow::Result<()> {
+    let receiver = Receiver::started("")?;
+    let report = receiver.make("report", Made { class: BASIC_TEXT_SR, ..Made::wrist("1.2.3", 1) })?;
+    let files = [report, document(&receiver)?];
+    for (index, file) in files.iter().enumerate() {
+        fs::rename(file, receiver.station.spool().join(format!("{index}.dcm")))?;
+        let results = receiver.results(index + 1)?;
+        let last = results.last().context("no result")?;
+        assert_eq!(last.outcome, Outcome::Rejected, "{last:?}");
+        let rejected = last.views[0].rejected.as_ref().context("no reason")?;
+        println!("{:?}: {}", rejected.reason, rejected.detail);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_full_disk_is_answered_with_out_of_resources() -> anyhow::Result<()> {
     // A tebibyte is more than a test machine has free.

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Boots a Debian kernel with vivid, the kernel's V4L2 test driver, under qemu (no KVM needed) and runs edge's
 # `vivid` test there. Everything is fetched and unpacked under target/vivid; nothing is installed.
-# Needs qemu-system-x86_64, busybox (static), kmod and cpio: apt-get install qemu-system-x86 busybox-static kmod cpio
+# Needs qemu-system-x86_64, busybox (static), kmod, cpio and v4l2-ctl: apt-get install qemu-system-x86 busybox-static kmod cpio v4l-utils
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${CARGO_TARGET_DIR:-$PWD/target}/vivid
 mkdir -p "$work"
 
-for tool in qemu-system-x86_64 busybox modprobe cpio; do
+for tool in qemu-system-x86_64 busybox modprobe cpio v4l2-ctl; do
     PATH=$PATH:/sbin:/usr/sbin command -v "$tool" >/dev/null ||
-        { echo "tests/vivid: $tool is missing: apt-get install qemu-system-x86 busybox-static kmod cpio" >&2; exit 1; }
+        { echo "tests/vivid: $tool is missing: apt-get install qemu-system-x86 busybox-static kmod cpio v4l-utils" >&2; exit 1; }
 done
 PATH=$PATH:/sbin:/usr/sbin
 
@@ -36,7 +36,9 @@ mkdir -p "$root"/{bin,proc,sys,dev,mod,tmp}
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$binary" "$root/bin/vivid-test"
 strip "$root/bin/vivid-test"
-ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
+cp "$(command -v v4l2-ctl)" "$root/bin/v4l2-ctl"
+cp -r edge/demo/bundle "$root/bundle"
+ldd "$binary" "$root/bin/v4l2-ctl" | grep -o '^[[:space:]].*/[^ ]*' | grep -o '/[^ ]*' | sort -u | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
 done
@@ -47,8 +49,9 @@ done
 cat > "$root/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin ULNA_V4L2_DEVICE=/dev/video0 RUST_BACKTRACE=0
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+export PATH=/bin ULNA_V4L2_DEVICE=/dev/video0 ULNA_TEST_BUNDLE=/bundle RUST_BACKTRACE=0
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
+ip link set lo up
 while read -r module; do
     options=
     [ "$module" = vivid.ko ] && options="n_devs=1 node_types=0x1 num_inputs=1 input_types=0 vid_cap_nr=0"

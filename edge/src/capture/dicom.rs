@@ -26,6 +26,7 @@ mod association;
 mod command;
 mod connections;
 mod negotiation;
+pub mod probe;
 mod wire;
 
 use std::collections::BTreeMap;

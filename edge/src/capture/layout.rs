@@ -1,6 +1,9 @@
 //! Which study an image belongs to, by where it lies or what its DICOM header says.
 
-use std::path::{Component, Path};
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use contract::radiograph::DicomFacts;
 use contract::study::StudyType;
@@ -25,7 +28,7 @@ pub(super) enum Place {
 impl Place {
     /// The place of a file by its path relative to the folder of all studies. Folders above were checked by the scan.
     pub(super) fn of(relative: &Path) -> Self {
-        let parts: Vec<String> = relative.components().map(text).collect();
+        let parts: Vec<String> = relative.iter().map(text).collect();
         match parts.as_slice() {
             [folder, name] => Self::In(Origin {
                 name: format!("{folder}/{name}"),
@@ -42,8 +45,18 @@ impl Place {
     }
 }
 
-fn text(component: Component<'_>) -> String {
-    component.as_os_str().to_string_lossy().into_owned()
+/// A name as text. Bytes that are not UTF-8 are written out, as in `M\xFCller`: were they only marked, two names could
+/// become one, and so two patients one study.
+pub(super) fn text(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\x{byte:02X}");
+        }
+    }
+    text
 }
 
 /// The origin of an image that lies in no study's folder; its name begins with `prefix`. Two body parts of one DICOM
@@ -69,7 +82,7 @@ pub(super) fn dicom_origin(
 
 /// The folder a warning may name.
 pub(super) fn study_type_folder(relative: &Path) -> String {
-    let first = relative.components().next().map(text).unwrap_or_default();
+    let first = relative.iter().next().map(text).unwrap_or_default();
     if first.parse::<StudyType>().is_ok() { first } else { "the spool folder".to_owned() }
 }
 
@@ -88,6 +101,15 @@ mod tests {
         assert_eq!(place("XR_WRIST/s/a.png"), ("XR_WRIST/s/".to_owned(), wrist.clone(), false));
         assert_eq!(place("XR_WRIST/s/t/a.png"), ("XR_WRIST/s/".to_owned(), wrist, false));
         assert_eq!(place("a.png").0, "root");
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_stay_apart() {
+        let name = |bytes: &[u8]| text(OsStr::from_bytes(bytes));
+        assert_eq!(name("Müller".as_bytes()), "Müller");
+        // Latin-1, as older digitisers write it.
+        assert_eq!(name(b"M\xfcller"), "M\\xFCller");
+        assert_ne!(name(b"M\xfcller"), name(b"M\xf6ller"));
     }
 
     #[test]

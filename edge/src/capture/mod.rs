@@ -7,8 +7,11 @@
 //! more of the study is to come.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use self::layout::Place;
 use crate::study::SourceName;
 
 pub mod dicom;
@@ -56,6 +59,37 @@ pub trait Camera: Send + Sync + 'static {
     /// # Errors
     /// As [`Self::take`].
     fn look(&self) -> Result<Vec<u8>, String>;
+
+    /// Why it would give none, as far as that is known without asking the device; in words for the technician.
+    fn trouble(&self) -> Option<String>;
+}
+
+/// What lies in a folder of studies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Studies with at least one file.
+    pub studies: usize,
+    /// Folders beside those of the study types: what is in them is not taken.
+    pub strangers: usize,
+    /// Links, pipes and the like, and folders too deep: not taken either.
+    pub odd: usize,
+}
+
+/// Looks at what lies in a folder of studies; files of the folder itself are not counted.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn holdings(dir: &Path) -> io::Result<Holdings> {
+    let scan = scan::scan(dir)?;
+    let studies: BTreeSet<String> = scan
+        .files
+        .iter()
+        .filter_map(|found| match Place::of(&found.relative) {
+            Place::In(origin) => Some(origin.name),
+            Place::Root => None,
+        })
+        .collect();
+    Ok(Holdings { studies: studies.len(), strangers: scan.strangers, odd: scan.odd })
 }
 
 /// What a source still holds after a look.

@@ -1,6 +1,7 @@
 //! One look at everything in a folder of studies.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use contract::study::StudyType;
+
+use super::layout;
 
 /// Folders below a study's are its own up to here.
 const DEPTH_MAX: usize = 6;
@@ -21,8 +24,10 @@ pub(super) struct Scan {
     pub(super) files: Vec<Found>,
     /// Folders of studies in which there is no file, relative to the scanned folder.
     pub(super) empty_folders: BTreeSet<PathBuf>,
-    /// Things that are neither files nor in the folder of a study type.
+    /// Folders beside those of the study types.
     pub(super) strangers: usize,
+    /// Links, pipes and the like, and folders too deep to be looked into.
+    pub(super) odd: usize,
     /// Folders that cannot be read.
     pub(super) closed_folders: usize,
     /// There were more files than one scan takes in.
@@ -42,14 +47,14 @@ pub(super) struct Found {
     pub(super) modified_ns: i128,
     /// How long ago that was by the system's clock; `None` where that is in the future.
     pub(super) age: Option<Duration>,
-    /// Whether its name says that it is still being written.
+    /// Whether its name, or that of a folder it lies in, says that it is still being written.
     pub(super) unfinished: bool,
 }
 
 impl Found {
     /// Its relative path as text.
     pub(super) fn name(&self) -> String {
-        self.relative.to_string_lossy().into_owned()
+        layout::text(self.relative.as_os_str())
     }
 }
 
@@ -71,8 +76,8 @@ pub(super) fn scan(dir: &Path) -> io::Result<Scan> {
             scan.add(path, &metadata);
         } else if metadata.is_dir() && name.to_str().is_some_and(|name| name.parse::<StudyType>().is_ok()) {
             scan.study_type_folder(dir, &path);
-        } else if !name.to_string_lossy().starts_with('.') && name != "lost+found" {
-            scan.strangers += 1;
+        } else if !is_unfinished(&name) && name != "lost+found" {
+            *if metadata.is_dir() { &mut scan.strangers } else { &mut scan.odd } += 1;
         }
     }
     scan.files.sort_by(|a, b| a.relative.cmp(&b.relative));
@@ -83,15 +88,15 @@ impl Scan {
     fn study_type_folder(&mut self, dir: &Path, folder: &Path) {
         for (path, metadata) in self.entries(dir, folder) {
             if metadata.is_dir() {
-                let before = (self.files.len(), self.closed_folders, self.strangers);
+                let before = (self.files.len(), self.closed_folders, self.odd);
                 self.study_folder(dir, &path, 0);
-                if (self.files.len(), self.closed_folders, self.strangers) == before {
+                if (self.files.len(), self.closed_folders, self.odd) == before {
                     self.empty_folders.insert(path);
                 }
             } else if metadata.is_file() {
                 self.add(path, &metadata);
             } else {
-                self.strangers += 1;
+                self.odd += 1;
             }
         }
     }
@@ -103,7 +108,7 @@ impl Scan {
             } else if metadata.is_dir() && depth < DEPTH_MAX {
                 self.study_folder(dir, &path, depth + 1);
             } else {
-                self.strangers += 1;
+                self.odd += 1;
             }
         }
     }
@@ -133,8 +138,7 @@ impl Scan {
             self.cut_short = true;
             return;
         }
-        let name = relative.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        let unfinished = name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part");
+        let unfinished = relative.iter().any(is_unfinished);
         let modified = metadata.modified().ok();
         self.files.push(Found {
             relative,
@@ -144,6 +148,12 @@ impl Scan {
             unfinished,
         });
     }
+}
+
+/// Whether a name says that what bears it is still being written.
+fn is_unfinished(name: &OsStr) -> bool {
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part")
 }
 
 /// Removes a folder and the folders in it, unless there is a file.

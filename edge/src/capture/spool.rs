@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A file is taken when its size and time have not changed for `settle_ms`, or when it was renamed into place and is
-//! older than that. Names that start with a dot or end in `.tmp` or `.part` are still being written. inotify is
-//! a hint that shortens the wait; what counts is the scan. Links are not followed.
+//! older than that. Files and folders whose names start with a dot or end in `.tmp` or `.part` are still being written.
+//! inotify is a hint that shortens the wait; what counts is the scan. Links are not followed.
 //!
 //! When the folder cannot be read, or the file system that was mounted on it is gone, nothing is known of what it holds:
 //! its studies stay open until it is back. A folder that was replaced is watched anew.
@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::radiograph::dicom_facts;
+use contract::radiograph::{DICOM_HEAD_MAX_BYTES, Format, dicom_facts};
 use contract::study::StudyType;
 use serde::Deserialize;
 
@@ -45,6 +45,10 @@ use crate::study::SourceName;
 pub const NAME: SourceName = "spool";
 /// Files accepted in one look; then the others are reported as held, and looked at again at once.
 const ACCEPTS_PER_POLL_MAX: usize = 32;
+/// Files of the folder itself that are opened in one look, to see which study they are of; the others wait likewise.
+const OPENS_PER_POLL_MAX: usize = 128;
+/// How much of a file's start says whether it is DICOM.
+const FORMAT_LEN: u64 = 4096;
 /// A file without content is probably about to get some.
 const EMPTY_SETTLE: Duration = Duration::from_secs(5);
 /// How long a file still being written keeps its study open after it last changed.
@@ -113,6 +117,17 @@ fn is_mount_point(dir: &Path) -> io::Result<bool> {
     Ok(fs::metadata(dir)?.dev() != fs::metadata(above)?.dev())
 }
 
+/// As much of a DICOM file as says what study it is of; of another file only its start.
+fn dicom_start(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut start = Vec::new();
+    file.by_ref().take(FORMAT_LEN).read_to_end(&mut start)?;
+    if Format::detect(&start) == Some(Format::Dicom) {
+        file.take(DICOM_HEAD_MAX_BYTES - FORMAT_LEN).read_to_end(&mut start)?;
+    }
+    Ok(start)
+}
+
 /// A file as the last scan found it.
 struct Seen {
     size_bytes: u64,
@@ -177,6 +192,7 @@ impl Spool {
     fn sort(&mut self, files: &[Found], now: Duration, report: &mut Report) -> Vec<(Found, Origin)> {
         let settle = self.settle();
         let mut ready = Vec::new();
+        let mut opens_left = OPENS_PER_POLL_MAX;
         for found in files {
             let place = Place::of(&found.relative);
             let seen = self.observe(found, now);
@@ -198,30 +214,32 @@ impl Spool {
                 report.next = report.next.min((since + needed).saturating_sub(now));
                 continue;
             }
-            match self.origin(found, &place) {
+            match self.origin(found, &place, &mut opens_left) {
                 Some(origin) => ready.push((found.clone(), origin)),
-                None => report.hold(&place),
+                None => {
+                    report.hold(&place);
+                    report.next = Duration::ZERO;
+                }
             }
         }
         ready
     }
 
-    /// The study a settled file belongs to. Files of the folder itself are opened for it.
-    fn origin(&mut self, found: &Found, place: &Place) -> Option<Origin> {
+    /// The study a settled file belongs to. Files of the folder itself are opened for it, `opens_left` of them in this
+    /// look: many large ones would keep the stage silent for too long. `None` for one that has to wait.
+    fn origin(&mut self, found: &Found, place: &Place, opens_left: &mut usize) -> Option<Origin> {
         if let Place::In(origin) = place {
             return Some(origin.clone());
         }
         if let Some(origin) = self.seen.get(&found.relative).and_then(|seen| seen.origin.clone()) {
             return Some(origin);
         }
-        let path = self.config.dir.join(&found.relative);
-        let mut bytes = Vec::new();
-        let read = File::open(&path)
-            .and_then(|file| file.take(self.intake.file_max_bytes()).read_to_end(&mut bytes));
+        *opens_left = opens_left.checked_sub(1)?;
+        self.health.beat(NAME, SILENCE_MAX);
         // A file that cannot be read is a study of its own; the intake then says what is wrong with it.
-        let facts = read.ok().and_then(|_| dicom_facts(&bytes));
+        let start = dicom_start(&self.config.dir.join(&found.relative)).unwrap_or_default();
         let default = self.config.default_study_type.as_ref();
-        let origin = layout::dicom_origin(ROOT_PREFIX, &found.name(), facts.as_ref(), default);
+        let origin = layout::dicom_origin(ROOT_PREFIX, &found.name(), dicom_facts(&start).as_ref(), default);
         self.seen.get_mut(&found.relative)?.origin = Some(origin.clone());
         Some(origin)
     }
@@ -301,7 +319,10 @@ impl Spool {
             parts.push(format!("{} folders cannot be opened", scan.closed_folders));
         }
         if scan.strangers > 0 {
-            parts.push(format!("{} lie in folders that are no study type such as XR_WRIST", scan.strangers));
+            parts.push(format!("{} folders are no study type such as XR_WRIST", scan.strangers));
+        }
+        if scan.odd > 0 {
+            parts.push(format!("{} are links, no files, or lie too deep", scan.odd));
         }
         if parts.is_empty() {
             self.said_no_more(Trouble::FilesUnreadable);

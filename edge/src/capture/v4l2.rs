@@ -4,14 +4,21 @@
 //! expect. Between two requests the device is closed. A failed attempt is repeated, with a growing pause and
 //! everything opened anew, until the request's deadline. A frame that comes after the deadline is dropped: what the
 //! technician was told has failed must not turn up as an accepted image.
+//!
+//! How the last attempt failed is remembered until one succeeds or the device is plugged in again, which makes its node
+//! anew.
 
 mod device;
 mod frame;
 pub mod probe;
 
 use std::any::Any;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -124,7 +131,23 @@ pub enum CaptureError {
 /// The frame grabber. Cheap to clone; the device's thread ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct V4l2Source {
+    device: PathBuf,
     orders: Sender<Order>,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+/// How the last attempt failed, and on which device node.
+#[derive(Debug)]
+struct Failure {
+    node: Option<NodeId>,
+    why: String,
+}
+
+/// Inode and time of its last change: another one after the device was plugged in again.
+type NodeId = (u64, i64, i64);
+
+fn node_id(device: &Path) -> io::Result<NodeId> {
+    fs::metadata(device).map(|facts| (facts.ino(), facts.ctime(), facts.ctime_nsec()))
 }
 
 /// One request for a frame.
@@ -141,6 +164,7 @@ struct Worker {
     format: PixelFormat,
     spec: PreprocessSpec,
     limits: Limits,
+    failure: Arc<Mutex<Option<Failure>>>,
 }
 
 impl V4l2Source {
@@ -152,12 +176,13 @@ impl V4l2Source {
     pub fn start(config: V4l2Config, spec: PreprocessSpec, limits: Limits) -> Result<Self, CaptureError> {
         let format = PixelFormat::parse(&config.fourcc).map_err(UnreadableFrame::from)?;
         let (orders, incoming) = bounded(0);
-        let worker = Worker { config, format, spec, limits };
+        let (device, failure) = (config.device.clone(), Arc::default());
+        let worker = Worker { config, format, spec, limits, failure: Arc::clone(&failure) };
         thread::Builder::new()
             .name("v4l2".to_owned())
             .spawn(move || worker.run(&incoming))
             .map_err(|error| CaptureError::NotRunning(error.to_string()))?;
-        Ok(Self { orders })
+        Ok(Self { device, orders, failure })
     }
 
     /// Takes one frame; blocks until it is there, at most for `patience`.
@@ -192,6 +217,17 @@ impl Camera for V4l2Source {
     fn look(&self) -> Result<Vec<u8>, String> {
         self.order(true, LOOK_MAX).map(|frame| frame.png).map_err(|error| error.to_string())
     }
+
+    fn trouble(&self) -> Option<String> {
+        let node = match node_id(&self.device) {
+            Ok(node) => node,
+            Err(source) => {
+                return Some(DeviceError::Open { device: self.device.clone(), source }.to_string());
+            }
+        };
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().filter(|failure| failure.node == Some(node)).map(|failure| failure.why.clone())
+    }
 }
 
 impl Worker {
@@ -199,6 +235,11 @@ impl Worker {
     fn run(&self, incoming: &Receiver<Order>) {
         for order in incoming {
             let result = self.attempt_until(order.look, order.deadline);
+            let failure = result
+                .as_ref()
+                .err()
+                .map(|error| Failure { node: node_id(&self.config.device).ok(), why: error.to_string() });
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
             // An error here means that whoever asked has given up: the frame is dropped.
             let _ = order.reply.send(result);
         }
@@ -283,6 +324,25 @@ mod tests {
         assert!(error.to_string().contains("cannot open /dev/v4l/by-id/none"), "{error}");
         // 100 ms and 200 ms of pauses fit, a third of 400 ms does not.
         assert!((250..600).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn what_is_wrong_is_known_until_the_device_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = dir.path().join("video0");
+        let source = source(device.to_str().unwrap());
+        assert!(source.trouble().unwrap().contains("cannot open"), "{:?}", source.trouble());
+        // Something is there that is no grabber: known once it was asked.
+        fs::write(&device, "").unwrap();
+        assert_eq!(source.trouble(), None);
+        source.capture(Duration::from_millis(150)).unwrap_err();
+        let said = source.trouble().unwrap();
+        assert!(said.contains("reading its capabilities failed"), "{said}");
+        assert_eq!(source.trouble().unwrap(), said);
+        // Plugged in again it has a new node, of which nothing is known yet.
+        fs::write(dir.path().join("new"), "").unwrap();
+        fs::rename(dir.path().join("new"), &device).unwrap();
+        assert_eq!(source.trouble(), None);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! `edge run`: the service.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 
+use super::common::StationArgs;
 use crate::app;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -11,14 +10,13 @@ use crate::exit::Exit;
 /// Run the station until it is told to stop
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// Configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/ulna/edge.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    station: StationArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Exit {
-    match Config::load(&args.config) {
+    match Config::load(&args.station.config) {
         Ok(config) => app::run(&config),
         Err(error) => {
             log::error!("{error}");

@@ -16,7 +16,7 @@ use super::common::{Failure, StationArgs, finish, print_json, wrapped};
 use crate::client::{Client, encoded};
 use crate::exit::Exit;
 use crate::store::ImageState;
-use crate::web::api::types::{Capture, OpenStudy, Overrule, Studies, Study, Taken};
+use crate::web::api::types::{Capture, OpenStudy, Overrule, Station, Studies, Study, Taken};
 
 const EXAMPLE: &str = "\
 The service must run; it is asked over the socket in its state directory. A
@@ -216,7 +216,13 @@ fn understood<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
 
 fn open(common: &Common, study_type: &StudyType, reference: Option<&str>) -> Result<Exit, Failure> {
     let asked = OpenStudy { study_type: study_type.clone(), reference: reference.map(str::to_owned) };
-    let answer = common.client()?.post("/studies", &asked)?;
+    let client = common.client()?;
+    let answer = client.post("/studies", &asked)?;
+    if let Ok(station) = client.get::<Station>("/station")
+        && !station.study_types.contains(study_type)
+    {
+        eprintln!("edge study open: the model is not meant for {study_type}, so its answer will be withheld");
+    }
     common.print::<Study>(answer, |study, out| writeln!(out, "{}", study.number))
 }
 

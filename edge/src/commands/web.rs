@@ -1,11 +1,10 @@
 //! `edge web link`: how a phone or another computer gets to the technician's page.
 
-use std::path::PathBuf;
-
 use clap::{Parser, Subcommand};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
+use super::common::StationArgs;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::web::lan;
@@ -20,9 +19,8 @@ pub enum Command {
 /// Show the code that lets a phone or another computer in (`[web.lan]`)
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// The station's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/ulna/edge.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    station: StationArgs,
     /// Only the address, without the code
     #[arg(long)]
     text: bool,
@@ -31,7 +29,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(command: &Command) -> Exit {
     let Command::Link(args) = command;
-    let config = match Config::load(&args.config) {
+    let config = match Config::load(&args.station.config) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("edge web link: {error}");

@@ -26,7 +26,7 @@ pub struct Bundle {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// A file could not be read.
-    #[error("cannot read {path}: {source}; copy the whole bundle directory again")]
+    #[error("cannot read {path}: {source}; copy a whole bundle directory there, or name one in bundle_dir")]
     Read {
         /// The file.
         path: PathBuf,

@@ -34,7 +34,7 @@ mod studies;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -145,13 +145,14 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens a state directory, making what is missing.
+    /// Opens a state directory, making what is missing; a new one is its user's alone, since it holds patients' images.
     ///
     /// # Errors
     /// When another process uses it, a newer version wrote it, it is damaged, or a file cannot be made.
     pub fn open(dir: &Path, limits: LimitsConfig) -> Result<Self, StoreError> {
         for sub in [dir.to_owned(), dir.join("images"), dir.join("rejected")] {
-            fs::create_dir_all(&sub).map_err(io_error("make the directory", &sub))?;
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&sub);
+            made.map_err(io_error("make the directory", &sub))?;
         }
         let lock = take_lock(dir)?;
         let site_key = load_site_key(&dir.join(KEY_FILE))?;

@@ -118,7 +118,12 @@ export const TEXT = {
     todo: "Times of studies may be wrong. It sets itself once there is a network; note the time in the register book.",
     unknown: "Not checked",
   },
-  camera: { good: "There", none: "None" },
+  camera: {
+    good: "There",
+    none: "None",
+    bad: "Gives no picture",
+    todo: "Check its cable and its switch; open studies stay as they are, and it is used again once it answers. ({why})",
+  },
   model: { name: "{name} v{version}", demonstration: "{name}, demonstration" },
   temperature: {
     value: "{degrees} \u00b0C",

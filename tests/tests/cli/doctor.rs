@@ -1,9 +1,11 @@
 //! `edge doctor` finds what is wrong, each by its name, and disturbs nobody.
 
+mod sources;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,9 +25,12 @@ struct Report {
 
 impl Report {
     fn of(config: &Path) -> anyhow::Result<Self> {
-        let output = run("doctor", config, &["--json"])?;
+        Self::read(&run("doctor", config, &["--json"])?)
+    }
+
+    fn read(output: &Output) -> anyhow::Result<Self> {
         let json = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("not JSON: {}{}", stdout(&output), stderr(&output)))?;
+            .with_context(|| format!("not JSON: {}{}", stdout(output), stderr(output)))?;
         Ok(Self { code: output.status.code(), json })
     }
 

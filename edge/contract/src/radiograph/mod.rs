@@ -321,12 +321,13 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     })
 }
 
-/// What a DICOM file's header says, without decoding its pixels; `None` when it is not readable DICOM.
-pub fn dicom_facts(bytes: &[u8]) -> Option<DicomFacts> {
-    if Format::detect(bytes) != Some(Format::Dicom) {
+/// What the start of a DICOM file says of its study, its first [`DICOM_HEAD_MAX_BYTES`] or all of it, without decoding
+/// its pixels; `None` when it is not readable DICOM.
+pub fn dicom_facts(start: &[u8]) -> Option<DicomFacts> {
+    if Format::detect(start) != Some(Format::Dicom) {
         return None;
     }
-    contain_panic(Format::Dicom, || dicom::facts(bytes)).ok()
+    contain_panic(Format::Dicom, || dicom::facts(start)).ok()
 }
 
 /// What the start of a DICOM file says, its first [`DICOM_HEAD_MAX_BYTES`] or all of it: refuses what [`decode`]

@@ -438,6 +438,7 @@ fn facts_come_from_the_header_alone() {
     assert_eq!(facts.body_part.as_deref(), Some("WRIST"));
     assert_eq!(facts.study_instance_uid.as_deref(), Some("1.2.3"));
     assert_eq!(facts.transfer_syntax, uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    assert_eq!(dicom_facts(&file[..file.len() - 100]).as_ref(), Some(&facts), "from its start alone");
     assert_eq!(decode(&file, &Limits::default()).unwrap().dicom, Some(facts));
     assert_eq!(dicom_facts(b"P5 1 1 255\n\0"), None);
 }

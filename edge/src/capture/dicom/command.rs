@@ -4,8 +4,9 @@
 //! field says.
 
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
+use dicom_object::mem::InMemElement;
 use dicom_transfer_syntax_registry::entries::IMPLICIT_VR_LITTLE_ENDIAN;
 
 /// Largest command set read, in bytes.
@@ -93,29 +94,49 @@ impl Request {
             Operation::Cancel => C_CANCEL_RQ,
             Operation::Other(field) => field,
         };
-        let number = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
-        let text = |tag, vr, value: &str| DataElement::new(tag, vr, PrimitiveValue::from(value));
         let mut elements = vec![
-            text(tags::AFFECTED_SOP_CLASS_UID, VR::UI, &self.sop_class_uid),
-            number(tags::COMMAND_FIELD, field | RESPONSE),
-            number(tags::MESSAGE_ID_BEING_RESPONDED_TO, self.message_id),
-            number(tags::COMMAND_DATA_SET_TYPE, NO_DATA_SET),
-            number(tags::STATUS, status.code),
+            text_element(tags::AFFECTED_SOP_CLASS_UID, VR::UI, &self.sop_class_uid),
+            number_element(tags::COMMAND_FIELD, field | RESPONSE),
+            number_element(tags::MESSAGE_ID_BEING_RESPONDED_TO, self.message_id),
+            number_element(tags::COMMAND_DATA_SET_TYPE, NO_DATA_SET),
+            number_element(tags::STATUS, status.code),
         ];
         if let Some(mut comment) = status.comment {
             comment.retain(|c| c.is_ascii() && c != '\\');
             comment.truncate(COMMENT_MAX);
-            elements.push(text(tags::ERROR_COMMENT, VR::LO, &comment));
+            elements.push(text_element(tags::ERROR_COMMENT, VR::LO, &comment));
         }
         if !self.sop_instance_uid.is_empty() {
-            elements.push(text(tags::AFFECTED_SOP_INSTANCE_UID, VR::UI, &self.sop_instance_uid));
+            elements.push(text_element(tags::AFFECTED_SOP_INSTANCE_UID, VR::UI, &self.sop_instance_uid));
         }
-        let mut bytes = Vec::new();
-        InMemDicomObject::command_from_element_iter(elements)
-            .write_dataset_with_ts(&mut bytes, &IMPLICIT_VR_LITTLE_ENDIAN.erased())
-            .ok()?;
-        Some(bytes)
+        write(elements)
     }
+}
+
+/// The command set of a C-ECHO request; `None` when it cannot be written.
+pub(super) fn echo_request() -> Option<Vec<u8>> {
+    write(vec![
+        text_element(tags::AFFECTED_SOP_CLASS_UID, VR::UI, uids::VERIFICATION),
+        number_element(tags::COMMAND_FIELD, C_ECHO_RQ),
+        number_element(tags::MESSAGE_ID, 1),
+        number_element(tags::COMMAND_DATA_SET_TYPE, NO_DATA_SET),
+    ])
+}
+
+fn number_element(tag: Tag, value: u16) -> InMemElement {
+    DataElement::new(tag, VR::US, PrimitiveValue::from(value))
+}
+
+fn text_element(tag: Tag, vr: VR, value: &str) -> InMemElement {
+    DataElement::new(tag, vr, PrimitiveValue::from(value))
+}
+
+fn write(elements: Vec<InMemElement>) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    InMemDicomObject::command_from_element_iter(elements)
+        .write_dataset_with_ts(&mut bytes, &IMPLICIT_VR_LITTLE_ENDIAN.erased())
+        .ok()?;
+    Some(bytes)
 }
 
 /// The characters that a UID can have, and no more than it can have.

@@ -14,7 +14,7 @@ use dicom_ul::pdu::{
 use super::{DicomConfig, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 
 /// DICOM's only application context.
-const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
+pub(super) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 
 /// What may be sent on a presentation context.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The spool step by step: no thread, no sleep; boot time comes in as an argument.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
 use super::*;
@@ -28,18 +30,19 @@ impl Bench {
         Self { dir, spool, store, health }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join("spool").join(name)
     }
 
-    fn write(&self, name: &str, content: &[u8]) {
+    fn write(&self, name: impl AsRef<Path>, content: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
     /// As a file that was written elsewhere an hour ago and then renamed into place.
-    fn write_old(&self, name: &str, content: &[u8]) {
+    fn write_old(&self, name: impl AsRef<Path>, content: &[u8]) {
+        let name = name.as_ref();
         self.write(name, content);
         let hour_ago = SystemTime::now() - Duration::from_secs(3600);
         File::options().write(true).open(self.path(name)).unwrap().set_modified(hour_ago).unwrap();
@@ -103,7 +106,7 @@ fn a_renamed_file_is_taken_at_first_sight_in_the_order_of_names() {
 #[test]
 fn unfinished_names_are_left_alone_and_hold_their_study_for_a_minute() {
     let mut bench = Bench::new("");
-    for name in ["XR_HAND/s/.hidden", "XR_HAND/s/a.png.part", "XR_HAND/s/b.TMP"] {
+    for name in ["XR_HAND/s/.hidden", "XR_HAND/s/a.png.part", "XR_HAND/s/b.TMP", "XR_HAND/s/.new/c.png"] {
         bench.write_old(name, b"x");
     }
     assert_eq!(held(&bench.poll(0)), ["XR_HAND/s/"]);
@@ -111,6 +114,13 @@ fn unfinished_names_are_left_alone_and_hold_their_study_for_a_minute() {
     assert!(bench.poll(60_000).held.is_empty());
     assert!(bench.accepted().is_empty());
     assert!(bench.path("XR_HAND/s/a.png.part").exists());
+    // A whole study is written under such a name and then renamed.
+    bench.write_old("XR_HAND/.t/1.png", b"1");
+    bench.poll(60_100);
+    assert!(bench.accepted().is_empty());
+    fs::rename(bench.path("XR_HAND/.t"), bench.path("XR_HAND/t")).unwrap();
+    bench.poll(60_200);
+    assert_eq!(bench.accepted(), ["XR_HAND/t/: 1.png"]);
 }
 
 #[test]
@@ -184,12 +194,69 @@ fn only_empty_folders_of_closed_studies_go() {
 fn strangers_are_counted_and_not_taken() {
     let mut bench = Bench::new("");
     bench.write_old("wrist/1.png", b"1");
+    bench.write_old("XR_HAND/s/real.png", b"2");
+    let outside = bench.dir.path().join("outside.png");
+    fs::write(&outside, b"3").unwrap();
+    for name in ["link.png", "XR_HAND/link.png", "XR_HAND/s/link.png"] {
+        std::os::unix::fs::symlink(&outside, bench.path(name)).unwrap();
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(bench.path("XR_HAND/s/socket.png")).unwrap();
+    bench.write_old("XR_HAND/s/1/2/3/4/5/6/7/8/deep.png", b"4");
+    let scan = scan::scan(&bench.path("")).unwrap();
+    assert_eq!((scan.files.len(), scan.strangers, scan.odd), (1, 1, 5));
     assert!(bench.poll(0).held.is_empty());
     assert_eq!(bench.health.gravest(), Some(Trouble::FilesUnreadable));
-    assert!(bench.accepted().is_empty());
-    fs::remove_dir_all(bench.path("wrist")).unwrap();
+    assert_eq!(bench.accepted(), ["XR_HAND/s/: real.png"]);
+    assert!(outside.exists());
+    for folder in ["wrist", "XR_HAND"] {
+        fs::remove_dir_all(bench.path(folder)).unwrap();
+    }
+    fs::remove_file(bench.path("link.png")).unwrap();
     bench.poll(1000);
     assert_eq!(bench.health.gravest(), None);
+}
+
+#[test]
+fn names_in_another_encoding_are_studies_of_their_own() {
+    let mut bench = Bench::new("");
+    let latin_1 = |name: &[u8]| PathBuf::from(OsStr::from_bytes(name));
+    for name in [&b"XR_HAND/M\xfcller/1.png"[..], b"XR_HAND/M\xf6ller/1.png", b"XR_HAND/\xff.png", b"\xfe"] {
+        bench.write_old(latin_1(name), b"the same bytes");
+    }
+    bench.poll(0);
+    let expected = [
+        "./\\xFE: \\xFE",
+        "XR_HAND/M\\xF6ller/: 1.png",
+        "XR_HAND/M\\xFCller/: 1.png",
+        "XR_HAND/\\xFF.png: \\xFF.png",
+    ];
+    assert_eq!(bench.accepted(), expected);
+    assert_eq!(bench.store.newest_studies(10).unwrap().len(), 4);
+}
+
+#[test]
+fn files_of_the_folder_itself_are_opened_in_turns_and_the_rest_is_held() {
+    let mut bench = Bench::new("");
+    let count = OPENS_PER_POLL_MAX + 10;
+    for index in 0..count {
+        bench.write_old(format!("{index:03}.png"), format!("{index}").as_bytes());
+    }
+    let report = bench.poll(0);
+    assert!(report.holds("./any study of the folder itself"), "{report:?}");
+    assert_eq!((report.held.len(), report.next), (OPENS_PER_POLL_MAX - ACCEPTS_PER_POLL_MAX, Duration::ZERO));
+    for ms in 1..=(count / ACCEPTS_PER_POLL_MAX) as u64 {
+        bench.poll(ms);
+    }
+    assert_eq!(bench.poll(100).held_prefix, None);
+    let mut studies = 0;
+    while let Some(claim) = bench.store.claim().unwrap() {
+        let rejection =
+            contract::result::Rejection::new(contract::radiograph::RejectReason::NotAnImage, "text");
+        let view = contract::result::ViewResult::refused(Some(claim.image_id.clone()), rejection);
+        bench.store.finish(&claim, &view).unwrap();
+        studies += 1;
+    }
+    assert_eq!(studies, count);
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Station {
     pub study_types: Vec<StudyType>,
     /// Whether there is a camera to take radiographs with.
     pub camera: bool,
+    /// Why it gives none now, with what to do; null while nothing is known against it.
+    pub camera_trouble: Option<String>,
     /// Most views of one study.
     pub views_max: u32,
     /// The station's wall time, to the second.
@@ -250,6 +252,7 @@ impl Station {
             aspect: sources.about.aspect,
             study_types: birth.study_types,
             camera: sources.desk.has_camera(),
+            camera_trouble: sources.desk.camera_trouble(),
             views_max: sources.about.views_max,
             now: Timestamp::from_second(now.as_second()).unwrap_or(now),
             clock_synchronised: health.clock_synchronised,

@@ -55,7 +55,10 @@ function temperature({ temperature_c }) {
   return temperature_c >= HOT_C ? ["warn", value, TEXT.temperature.hot_todo] : ["good", value];
 }
 
-const camera = (station) => (station.camera ? ["good", TEXT.camera.good] : ["plain", TEXT.camera.none]);
+function camera({ camera, camera_trouble }) {
+  if (camera_trouble) return ["bad", TEXT.camera.bad, fill(TEXT.camera.todo, { why: camera_trouble })];
+  return camera ? ["good", TEXT.camera.good] : ["plain", TEXT.camera.none];
+}
 
 const LIGHTS = { station: service, broker, queue, disk, clock, camera, model, temperature };
 

@@ -44,10 +44,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Radiograph, Dicom
 }
 
 /// The facts of a file's header.
-pub(super) fn facts(bytes: &[u8]) -> Result<DicomFacts, DecodeError> {
-    let file = structure::part(bytes, inflated_max(&Limits::default()))?;
-    let layout = structure::walk(&file.data_set, &file.transfer_syntax)?;
-    Ok(read_facts(&read_header(&layout.header, layout.encoding)?, &file.transfer_syntax))
+pub(super) fn facts(start: &[u8]) -> Result<DicomFacts, DecodeError> {
+    let file = structure::part_start(start, DICOM_HEAD_MAX_BYTES)?;
+    let head = structure::walk_head(&file.data_set, &file.transfer_syntax)?;
+    Ok(read_facts(&read_header(&head.header, head.encoding())?, &file.transfer_syntax))
 }
 
 /// Whether there is a codec for a transfer syntax.

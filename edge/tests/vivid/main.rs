@@ -3,6 +3,8 @@
 //! is skipped.
 #![allow(clippy::unwrap_used)] // Helpers of tests, outside of what clippy counts as one.
 
+mod unplugged;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
