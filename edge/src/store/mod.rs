@@ -44,7 +44,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-pub use desk::{DeskError, Refused};
+pub use desk::{ByHand, DeskError, Refused};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// One step per version of the file; `PRAGMA user_version` counts the steps taken. A step that was released is
 /// never edited.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -98,6 +98,10 @@ pub(super) const STEPS: [&str; 2] = [
     -- The signature by which the same plate is recognised.
     ALTER TABLE images ADD COLUMN plate BLOB;
     CREATE INDEX images_plates ON images (id) WHERE plate IS NOT NULL;
+",
+    "
+    -- How a captured frame was exposed, before it was windowed: measured once, judged by whatever thresholds hold.
+    ALTER TABLE images ADD COLUMN exposure TEXT;
 ",
 ];
 
