@@ -34,7 +34,7 @@ pub(super) fn blank(
     facts: &Facts,
     found: &mut Vec<Finding>,
 ) {
-    let all = Levels::of(facts.reduced.grid.values.iter().copied());
+    let mut all = Levels::of(facts.reduced.grid.values.iter().copied());
     let (low, high) = (all.at(0.01), all.at(0.99));
     let reference = if radiograph.windowed { 1.0 } else { high.max(1e-4) };
     let unlit = raw.is_some_and(RawExposure::empty);
@@ -75,8 +75,10 @@ fn structure(field: &Grid) -> f32 {
         let (u, v) = (f64::from(x as f32 / width - 0.5), f64::from(y as f32 / height - 0.5));
         [1.0, u, v, u * u, u * v, v * v]
     };
-    for y in 0..smooth.height {
-        for x in 0..smooth.width {
+    // Neighbours within half a square say the same.
+    let step = (side / 2).max(1);
+    for y in (0..smooth.height).step_by(step) {
+        for x in (0..smooth.width).step_by(step) {
             let row = terms(x, y);
             let value = f64::from(smooth.at(x, y));
             for (i, equation) in equations.iter_mut().enumerate() {
@@ -88,9 +90,9 @@ fn structure(field: &Grid) -> f32 {
         }
     }
     let surface = solve(&mut equations);
-    let rest = Levels::of((0..smooth.height).flat_map(|y| {
+    let mut rest = Levels::of((0..smooth.height).step_by(step).flat_map(|y| {
         let smooth = &smooth;
-        (0..smooth.width).map(move |x| {
+        (0..smooth.width).step_by(step).map(move |x| {
             let fitted: f64 = terms(x, y).iter().zip(&surface).map(|(term, factor)| term * factor).sum();
             smooth.at(x, y) - fitted as f32
         })
@@ -140,7 +142,7 @@ pub(super) fn not_a_radiograph(
     let steps = field.gradient();
     let edges = share_of(&steps, |step| step > EDGE);
     let sharp = share_of(&steps, |step| step > SHARP_EDGE) / edges.max(1e-4);
-    let smooth_edges = share_of(&facts.lit.blurred(1).gradient(), |step| step > EDGE);
+    let smooth_edges = share_of(&facts.smooth.gradient(), |step| step > EDGE);
     let rim = rim(&field);
     let unsure = facts.inversion.abs() < 0.2;
     let (weight, what) = if coloured > pct(config.colour_max_pct) {

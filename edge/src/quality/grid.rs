@@ -90,7 +90,8 @@ impl Grid {
         for y in 0..self.height.saturating_sub(1) {
             for x in 0..self.width.saturating_sub(1) {
                 let here = self.at(x, y);
-                steps.push((self.at(x + 1, y) - here).hypot(self.at(x, y + 1) - here));
+                let (right, down) = (self.at(x + 1, y) - here, self.at(x, y + 1) - here);
+                steps.push((right * right + down * down).sqrt());
             }
         }
         steps
@@ -116,21 +117,23 @@ impl Rect {
     }
 }
 
-/// Sorted levels, for quantiles.
+/// Levels, for quantiles.
 #[derive(Clone, Debug)]
 pub(super) struct Levels(Vec<f32>);
 
 impl Levels {
     pub(super) fn of(values: impl IntoIterator<Item = f32>) -> Self {
-        let mut sorted: Vec<f32> = values.into_iter().collect();
-        sorted.sort_unstable_by(f32::total_cmp);
-        Self(sorted)
+        Self(values.into_iter().collect())
     }
 
     /// The level below which a share of the values lies; 0 where there are none.
-    pub(super) fn at(&self, share: f64) -> f32 {
+    pub(super) fn at(&mut self, share: f64) -> f32 {
         let last = self.0.len().saturating_sub(1);
-        self.0.get((last as f64 * share).round() as usize).copied().unwrap_or(0.0)
+        let place = (last as f64 * share).round() as usize;
+        if place > last || self.0.is_empty() {
+            return 0.0;
+        }
+        *self.0.select_nth_unstable_by(place, f32::total_cmp).1
     }
 }
 

@@ -15,9 +15,9 @@ const NOISE_RADIUS: usize = 3;
 /// The distance at which levels are compared, of the longer side.
 const REACH_SHARE: f32 = 1.0 / 32.0;
 
-/// How alike the parts of an image are, 0 to 1.
-pub(super) fn alike(grid: &Grid) -> f32 {
-    (evenness(&grid.blurred(NOISE_RADIUS)) + spread(&grid.blurred(1)) + fineness(grid)) / 3.0
+/// How alike the parts of an image are, 0 to 1. `smooth` is the grid blurred by one cell.
+pub(super) fn alike(grid: &Grid, smooth: &Grid) -> f32 {
+    (evenness(&grid.blurred(NOISE_RADIUS)) + spread(smooth) + fineness(grid)) / 3.0
 }
 
 /// How even the blocks are in how much their levels change: the geometric mean of the blocks' mean gradients over the
