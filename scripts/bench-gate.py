@@ -8,13 +8,11 @@ and its benchmark, and prints their tables; --write puts them into BENCHMARKS.md
 """
 
 import argparse
-import pathlib
 import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- gate -->", "<!-- /gate -->"
+from benchmarks import ROOT, processor, write_section
 
 
 def cargo(*arguments):
@@ -29,11 +27,6 @@ def tables(printed):
     """The markdown tables among it, by the first cell of their heads."""
     whole = re.finditer(r"^\| ([^|]*) \|.*\n\|-.*\n(?:\|.*\n)*", printed, re.MULTILINE)
     return {table.group(1): table.group(0) for table in whole}
-
-
-def processor():
-    names = (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
-    return next(names, "?")
 
 
 def main():
@@ -57,15 +50,11 @@ def main():
         found["reason"],
         f"Unspoilt radiographs flagged for any reason: {unspoilt} (asked: at most 1).", "",
         *(table for head, table in found.items() if head.startswith(("no radiograph", "harmless"))),
-        f"Time on one thread, the shortest of several runs, cargo's profile `{chosen.profile}`, on {processor()}:", "",
+        f"Time on one thread, the shortest of several runs, cargo's profile `{chosen.profile}`; {processor()}.", "",
         speed, dense, ""])
     print(text)
     if chosen.write:
-        path = ROOT / "BENCHMARKS.md"
-        page = path.read_text() if path.exists() else "# Benchmarks\n\nMeasured by the commands named; none is a clinical result.\n"
-        section = f"{BEGIN}\n{text}\n{END}\n"
-        page = page[:page.index(BEGIN)] + section + page[page.index(END) + len(END) + 1:] if BEGIN in page else f"{page}\n{section}"
-        path.write_text(page)
+        write_section("gate", text)
 
 
 main()

@@ -179,14 +179,17 @@ fn duplicates(images: &[(String, GrayImage)]) -> Count {
 #[test]
 fn what_is_no_radiograph_is_named() {
     for held_out in [false, true] {
-        let mut kinds: BTreeMap<&str, Count> = BTreeMap::new();
-        let seeds = if held_out { 100..106 } else { 0..6 };
-        for (name, picture) in seeds.flat_map(|seed| other::pictures(seed, held_out)) {
-            let found = reasons(&picture);
-            let named = found.contains(&RejectReason::NotARadiograph);
-            let first = found.first() == Some(&RejectReason::NotARadiograph);
-            kinds.entry(name).or_default().add(named, first);
-        }
+        let kinds = Mutex::new(BTreeMap::<&str, Count>::new());
+        let seeds: Vec<u64> = if held_out { (100..104).collect() } else { (0..4).collect() };
+        each(&seeds, |seed| {
+            for (name, picture) in other::pictures(*seed, held_out) {
+                let found = reasons(&picture);
+                let named = found.contains(&RejectReason::NotARadiograph);
+                let first = found.first() == Some(&RejectReason::NotARadiograph);
+                kinds.lock().unwrap().entry(name).or_default().add(named, first);
+            }
+        });
+        let kinds = kinds.into_inner().unwrap();
         let half = if held_out { "drawn afterwards" } else { "thresholds chosen on these" };
         heading(&format!("no radiograph, {half}"));
         let mut total = Count::default();

@@ -227,13 +227,14 @@ fn crowd(seed: u64) -> GrayImage {
         for _ in 0..12 {
             let (x, y) = (random.share() * WIDTH as f32, 60.0 + 85.0 * row as f32 + 20.0 * random.share());
             let (skin, coat) = (120.0 + 90.0 * random.share(), 20.0 + 150.0 * random.share());
-            for (column, line, pixel) in image.enumerate_pixels_mut() {
+            let columns = (x - 40.0).max(0.0) as u32..((x + 40.0) as u32).min(WIDTH);
+            for (column, line) in columns.flat_map(|column| (0..HEIGHT).map(move |line| (column, line))) {
                 let (dx, dy) = (column as f32 - x, line as f32 - y);
                 if (dx / 17.0).powi(2) + (dy / 22.0).powi(2) < 1.0 {
-                    let hair = dy < -8.0;
-                    pixel.0 = [if hair { 35.0 } else { skin - 1.5 * dx } as u8];
+                    let level = if dy < -8.0 { 35.0 } else { skin - 1.5 * dx };
+                    image.put_pixel(column, line, Luma([level as u8]));
                 } else if (dx / 38.0).powi(2) + ((dy - 65.0) / 45.0).powi(2) < 1.0 {
-                    pixel.0 = [(coat + 0.4 * dx) as u8];
+                    image.put_pixel(column, line, Luma([(coat + 0.4 * dx) as u8]));
                 }
             }
         }
