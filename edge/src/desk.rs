@@ -104,11 +104,12 @@ impl Desk {
         if !study.open {
             return Err(Refused::Closed(study.number).into());
         }
-        let png = camera.take().map_err(|why| {
+        let frame = camera.take().map_err(|why| {
             log::warn!("no radiograph was taken: {why}");
             Error::Camera(why)
         })?;
-        Ok(self.intake.accept_by_hand(number, replaces, ("camera", "png"), &png)?)
+        let names = ("camera", "png");
+        Ok(self.intake.accept_by_hand(number, replaces, names, &frame.png, Some(&frame.exposure))?)
     }
 
     /// Adds an image's bytes to an open study; one that it replaces is dropped.
@@ -118,7 +119,7 @@ impl Desk {
     pub fn add(&self, number: &str, replaces: Option<&str>, bytes: &[u8]) -> Result<Accepted, Error> {
         let extension =
             contract::radiograph::Format::detect(bytes).map_or("bin", |format| format.extension());
-        Ok(self.intake.accept_by_hand(number, replaces, ("file", extension), bytes)?)
+        Ok(self.intake.accept_by_hand(number, replaces, ("file", extension), bytes, None)?)
     }
 
     /// Closes a study now, or as soon as its images are scored.

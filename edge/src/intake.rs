@@ -11,9 +11,10 @@ use contract::result::Rejection;
 
 use crate::config::Config;
 use crate::health::{Health, Trouble};
+use crate::quality::RawExposure;
 use crate::store::{
-    Accepted, DeskError, Grouping, InstanceError, InstanceName, NewImage, Origin, Refused, SourceFacts,
-    StageError, Staged, Store, StoreError,
+    Accepted, ByHand, DeskError, Grouping, InstanceError, InstanceName, NewImage, Origin, Refused,
+    SourceFacts, StageError, Staged, Store, StoreError,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -202,7 +203,7 @@ impl Intake {
     }
 
     /// Accepts an image that the technician adds to an open study; one that it `replaces` is dropped. `names` are
-    /// what the image is called locally, and its extension.
+    /// what the image is called locally, and its extension; `exposure` is a captured frame's.
     ///
     /// # Errors
     /// See [`AcceptError`]. Nothing was then kept or dropped.
@@ -212,6 +213,7 @@ impl Intake {
         replaces: Option<&str>,
         names: (&str, &str),
         bytes: &[u8],
+        exposure: Option<&RawExposure>,
     ) -> Result<Accepted, AcceptError> {
         crate::transition("accept.begin");
         self.check_space()?;
@@ -223,7 +225,13 @@ impl Intake {
         let modified_ns = i128::from(self.store.now().as_millisecond()) * 1_000_000;
         let facts = SourceFacts { path: format!("by-hand/{number}"), size_bytes, modified_ns };
         let staged = self.store.stage(&facts, &mut &*bytes)?;
-        let accepted = self.store.accept_by_hand(staged, number, replaces, self.grouping.views_max, names)?;
+        let image = ByHand {
+            source_name: names.0,
+            extension: names.1,
+            exposure: exposure.and_then(RawExposure::to_json),
+            views_max: self.grouping.views_max,
+        };
+        let accepted = self.store.accept_by_hand(staged, number, replaces, &image)?;
         self.accepted(&accepted);
         Ok(accepted)
     }

@@ -13,7 +13,7 @@ use contract::result::{Rejection, ViewResult};
 
 use crate::health::{Health, Trouble};
 use crate::inference::{Model, scored_view};
-use crate::quality::{self, Flag, Plate, QualityConfig};
+use crate::quality::{self, Flag, Plate, QualityConfig, RawExposure};
 use crate::store::{Claim, Store, StoreError};
 use crate::wake::{Stop, Wake};
 
@@ -110,7 +110,8 @@ impl Scoring {
 
     /// Why it should be taken again, gravest first.
     fn flags(&self, claim: &Claim, radiograph: &Radiograph, plate: &Plate) -> Result<Vec<Flag>, StoreError> {
-        let mut flags = quality::judge(radiograph, &self.quality);
+        let raw = claim.exposure.as_deref().and_then(RawExposure::from_json);
+        let mut flags = quality::judge(radiograph, raw.as_ref(), &self.quality);
         let earlier = self.store.plates(claim, PLATES_COMPARED)?;
         let earlier =
             earlier.iter().filter_map(|(number, bytes)| Some((number.clone(), Plate::from_bytes(bytes)?)));

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use contract::bundle::within_tolerance;
-use contract::radiograph::RejectReason;
+use contract::preprocess::apply_window;
+use contract::radiograph::{Limits, Radiograph, RejectReason, decode};
 use contract::result::{Outcome, StudyResult};
 use edge::capture::Source;
 use edge::capture::spool::Spool;
@@ -17,9 +19,11 @@ use edge::health::Health;
 use edge::inference::{Bundle, Model};
 use edge::intake::Intake;
 use edge::keeper::{Keeper, LastReport};
+use edge::quality::{self, RawExposure};
 use edge::scoring::Scoring;
 use edge::store::Store;
 use edge::wake::Wake;
+use image::{ImageBuffer, ImageFormat, Luma};
 
 fn bundle_dir() -> PathBuf {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/bundle");
@@ -29,6 +33,7 @@ fn bundle_dir() -> PathBuf {
 struct Station {
     dir: tempfile::TempDir,
     store: Store,
+    intake: Intake,
     spool: Spool,
     scoring: Scoring,
     keeper: Keeper,
@@ -65,7 +70,8 @@ impl Station {
             Arc::clone(&health),
             BTreeMap::from([("spool", report.clone())]),
         );
-        Self { spool: Spool::new(config.spool.unwrap(), intake, health), dir, store, scoring, keeper, report }
+        let spool = Spool::new(config.spool.unwrap(), intake.clone(), health);
+        Self { dir, store, intake, spool, scoring, keeper, report }
     }
 
     fn put(&self, name: &str, content: &[u8]) {
@@ -159,8 +165,8 @@ fn a_restarted_station_takes_what_lies_in_the_spool_before_it_closes_a_study() {
     assert_eq!(station.round(0), []);
     station.put(&format!("{study_type}/folder/2.png"), &golden);
 
-    let Station { dir, store, spool, scoring, keeper, .. } = station;
-    drop((store, spool, scoring, keeper));
+    let Station { dir, store, intake, spool, scoring, keeper, .. } = station;
+    drop((store, intake, spool, scoring, keeper));
     let mut station = Station::at(dir, &model);
     let hours_later = Duration::from_secs(20_000);
     station.keeper.step(hours_later).unwrap();
@@ -169,4 +175,51 @@ fn a_restarted_station_takes_what_lies_in_the_spool_before_it_closes_a_study() {
     let results = station.round(20_011);
     assert_eq!(results.len(), 1);
     assert_eq!((results[0].views.len(), results[0].study.revision), (2, 1));
+}
+
+#[test]
+fn a_frame_is_judged_by_what_its_device_delivered_even_after_a_restart() {
+    let bundle = Bundle::load(&bundle_dir()).unwrap();
+    let golden = fs::read(bundle_dir().join(&bundle.manifest.golden[0].image)).unwrap();
+    let golden = decode(&golden, &Limits::default()).unwrap().radiograph;
+    let faint = |sample: &u16| (u32::from(*sample) * 200 / u32::from(golden.max_value)) as u16;
+    let samples = golden.samples.iter().map(faint).collect();
+    let raw = Radiograph { max_value: 4095, windowed: false, samples, ..golden };
+    let exposure = RawExposure::of(&raw, false);
+    let stored = apply_window(raw, &bundle.manifest.input);
+    let plane = ImageBuffer::<Luma<u16>, _>::from_raw(stored.width, stored.height, stored.samples).unwrap();
+    let mut png = Cursor::new(Vec::new());
+    plane.write_to(&mut png, ImageFormat::Png).unwrap();
+
+    let model = Model::load(&bundle).unwrap();
+    let station = Station::new(&model);
+    let number = station.store.open_by_hand(&"XR_HAND".parse().unwrap(), None).unwrap();
+    let add = |exposure: Option<&RawExposure>| {
+        let names = ("camera", "png");
+        station.intake.accept_by_hand(&number, None, names, png.get_ref(), exposure).unwrap().image_id
+    };
+    let (as_file, as_frame) = (add(None), add(Some(&exposure)));
+    let Station { dir, store, intake, spool, scoring, keeper, .. } = station;
+    drop((store, intake, spool, scoring, keeper));
+
+    let station = Station::at(dir, &model);
+    while station.scoring.step().unwrap() {}
+    let view = |image_id: &str| {
+        let study = station.store.study(&number).unwrap().unwrap();
+        study.images.into_iter().find(|image| image.image_id == image_id).unwrap().view.unwrap()
+    };
+    assert!(view(&as_file).probability.is_some(), "as a file it has been windowed and looks well exposed");
+    let rejection = view(&as_frame).rejected.unwrap();
+    assert_eq!(
+        (rejection.reason, &rejection.also[..]),
+        (RejectReason::UnderExposed, &[][..]),
+        "{rejection:?}"
+    );
+    assert!(rejection.detail.contains("of what the device can deliver"), "{}", rejection.detail);
+
+    station.store.overrule(&as_frame, "AB", quality::overrulable).unwrap();
+    while station.scoring.step().unwrap() {}
+    let overruled = view(&as_frame);
+    assert_eq!(overruled.overruled, [RejectReason::UnderExposed]);
+    assert_eq!(overruled.probability, view(&as_file).probability);
 }

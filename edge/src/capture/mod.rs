@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::layout::Place;
+use crate::quality::RawExposure;
 use crate::study::SourceName;
 
 pub mod dicom;
@@ -48,11 +49,11 @@ pub trait Source: Send {
 
 /// A source that gives an image when asked to. Calls block until it is there, for seconds.
 pub trait Camera: Send + Sync + 'static {
-    /// Takes one radiograph: a PNG file's bytes.
+    /// Takes one radiograph.
     ///
     /// # Errors
     /// When the device is busy, away or gives nothing usable; in words for the technician.
-    fn take(&self) -> Result<Vec<u8>, String>;
+    fn take(&self) -> Result<Frame, String>;
 
     /// What the device sees now, for the live preview: a PNG file's bytes.
     ///
@@ -90,6 +91,15 @@ pub fn holdings(dir: &Path) -> io::Result<Holdings> {
         })
         .collect();
     Ok(Holdings { studies: studies.len(), strangers: scan.strangers, odd: scan.odd })
+}
+
+/// A radiograph that a camera took.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// A PNG file's bytes, windowed.
+    pub png: Vec<u8>,
+    /// How it was exposed, before it was windowed.
+    pub exposure: RawExposure,
 }
 
 /// What a source still holds after a look.

@@ -30,9 +30,9 @@ use serde::Deserialize;
 pub use self::device::DeviceError;
 pub use self::frame::{CapturedFrame, UnreadableFrame};
 
-use self::frame::{Mean, PixelFormat};
+use self::frame::{Mean, PixelFormat, Samples};
 
-use super::Camera;
+use super::{Camera, Frame};
 use crate::config::within;
 
 /// `[v4l2]`: a frame grabber, read when the technician asks for a frame.
@@ -51,6 +51,10 @@ pub struct V4l2Config {
     /// Whether bone is dark in the frame.
     #[serde(default)]
     pub invert: bool,
+    /// Bits of a sample that the device fills, where they are fewer than the format's, such as 12 of Y16. The exposure is
+    /// judged by them.
+    #[serde(default)]
+    pub sample_bits: Option<u32>,
     /// How long a frame may take, in milliseconds.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
@@ -87,6 +91,9 @@ impl V4l2Config {
         const KNOWN: [&str; 6] = ["GREY", "Y10", "Y12", "Y16", "YUYV", "MJPG"];
         if !KNOWN.contains(&self.fourcc.trim_end()) {
             return Err(format!("v4l2.fourcc is `{}`; expected one of {}", self.fourcc, KNOWN.join(", ")));
+        }
+        if let Some(bits) = self.sample_bits {
+            within("v4l2.sample_bits", u64::from(bits), 8, 16)?;
         }
         within("v4l2.width_px", u64::from(self.width_px), 64, 16_384)?;
         within("v4l2.height_px", u64::from(self.height_px), 64, 16_384)?;
@@ -210,8 +217,10 @@ impl V4l2Source {
 }
 
 impl Camera for V4l2Source {
-    fn take(&self) -> Result<Vec<u8>, String> {
-        self.capture(FRAME_MAX).map(|frame| frame.png).map_err(|error| error.to_string())
+    fn take(&self) -> Result<Frame, String> {
+        let CapturedFrame { png, exposure, .. } =
+            self.capture(FRAME_MAX).map_err(|error| error.to_string())?;
+        Ok(Frame { png, exposure })
     }
 
     fn look(&self) -> Result<Vec<u8>, String> {
@@ -276,9 +285,9 @@ impl Worker {
             frames,
             deadline,
         };
-        let mut mean = Mean::default();
+        let mut mean = Mean::of(Samples { invert: self.config.invert, bits: self.config.sample_bits });
         device::take_frames(&request, |frame| -> Result<(), CaptureError> {
-            Ok(mean.add(frame, self.config.invert, &self.limits)?)
+            Ok(mean.add(frame, &self.limits)?)
         })?;
         Ok(mean.into_png(&self.spec)?)
     }
@@ -310,6 +319,7 @@ mod tests {
             width_px: 640,
             height_px: 480,
             invert: false,
+            sample_bits: None,
             timeout_ms: 200,
             warmup_frames: 0,
             average_frames: 1,

@@ -202,7 +202,7 @@ fn score_file(model: &Model, path: PathBuf) -> View {
             return View { path, dicom, result: rejected(error.reason(), error.to_string()) };
         }
     };
-    let flags = quality::judge(&decoded.radiograph, &QualityConfig::default());
+    let flags = quality::judge(&decoded.radiograph, None, &QualityConfig::default());
     let result = match quality::rejection(&flags) {
         Some(rejection) => ViewResult::refused(None, rejection),
         None => match model.score(&decoded.radiograph) {

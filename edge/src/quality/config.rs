@@ -37,6 +37,8 @@ pub struct QualityConfig {
     pub inverted_min_pct: u8,
     /// Not a radiograph when more than this share of the pixels has colour.
     pub colour_max_pct: u8,
+    /// Not a radiograph when its parts are more alike, from 0 (a few shapes before a background) to 100 (noise).
+    pub alike_max_pct: u8,
     /// The same plate when two signatures agree in this many thousandths.
     pub duplicate_min_permille: u16,
 }
@@ -47,17 +49,18 @@ impl Default for QualityConfig {
             off: Vec::new(),
             side_min_px: 128,
             long_side_min_px: 256,
-            dark_max_pct: 40,
+            dark_max_pct: 36,
             noise_max_permille: 45,
             burnt_max_pct: 5,
-            bright_min_pct: 72,
+            bright_min_pct: 80,
             clipped_high_max_pct: 4,
             clipped_low_max_pct: 70,
-            contrast_min_pct: 38,
+            contrast_min_pct: 35,
             field_min_pct: 36,
             shutter_max_pct: 9,
             inverted_min_pct: 12,
             colour_max_pct: 5,
+            alike_max_pct: 60,
             duplicate_min_permille: 968,
         }
     }
@@ -81,6 +84,7 @@ impl QualityConfig {
             ("quality.shutter_max_pct", self.shutter_max_pct),
             ("quality.inverted_min_pct", self.inverted_min_pct),
             ("quality.colour_max_pct", self.colour_max_pct),
+            ("quality.alike_max_pct", self.alike_max_pct),
         ];
         shares.into_iter().try_for_each(|(key, value)| within(key, u64::from(value), 0, 100))?;
         match self.off.iter().find(|reason| !super::REASONS.contains(reason)) {

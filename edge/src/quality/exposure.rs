@@ -1,8 +1,9 @@
 //! Flags of the exposure and of what the digitiser made of it.
 
-use contract::radiograph::RejectReason;
+use contract::radiograph::{Radiograph, RejectReason};
+use serde::{Deserialize, Serialize};
 
-use super::facts::Facts;
+use super::facts::{End, Facts, Reduced};
 use super::{Finding, QualityConfig, pct, share};
 
 /// Share of white from which samples at the upper end count as burnt out.
@@ -11,30 +12,138 @@ const WHITE_SHARE: f32 = 0.94;
 const RAW_LEVELS: f32 = 0.25;
 /// At most as dark is the lower end of a radiograph that only lacks signal.
 const DARK_FLOOR: f32 = 0.12;
+/// A frame whose levels differ by no more than this, of its brightest, has nothing on it.
+const EMPTY_SPAN: f32 = 0.01;
 
-/// Too little or too much signal, clipping, a squeezed range.
-pub(super) fn look(facts: &Facts, windowed: bool, config: &QualityConfig, found: &mut Vec<Finding>) {
-    let scale = if windowed { 1.0 } else { RAW_LEVELS };
-    under(facts, scale, config, found);
-    over(facts, windowed, config, found);
-    clipped(facts, config, found);
-    low_contrast(facts, windowed, config, found);
+/// Levels of the exposed field by which its exposure is judged, as shares of white.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Exposure {
+    /// Half a per cent of the field is darker.
+    pub(super) dark: f32,
+    /// A quarter is darker.
+    pub(super) quartile: f32,
+    /// Half a per cent is brighter.
+    pub(super) bright: f32,
+    /// Samples at the ends of the field's range, at full resolution.
+    pub(super) low_end: End,
+    pub(super) high_end: End,
 }
 
-fn under(facts: &Facts, scale: f32, config: &QualityConfig, found: &mut Vec<Finding>) {
-    let bright = facts.levels.at(0.995);
-    let limit = pct(config.dark_max_pct) * scale;
-    let noise_limit = f32::from(config.noise_max_permille) / 1000.0;
-    let dark = bright < limit;
-    if !dark && facts.noise <= noise_limit {
-        return;
+impl Exposure {
+    /// The span of the field's levels, as a share of white.
+    pub(super) fn range(&self) -> f32 {
+        self.bright - self.dark
     }
-    let what = if dark {
-        format!("its brightest parts reach {} of white, {} are expected", share(bright), share(limit))
+}
+
+/// The exposure of a frame as its device delivered it: the stored image is windowed, and shows no more how much of its
+/// converter's range the frame had used. Measured before that, and kept beside the image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RawExposure {
+    #[serde(flatten)]
+    exposure: Exposure,
+    /// Whether bone was dark in what the device delivered: most signal is then where there is no anatomy.
+    inverted: bool,
+}
+
+impl RawExposure {
+    /// Measures a frame before it is windowed, bone bright. `inverted` says whether the device delivered it dark.
+    pub fn of(frame: &Radiograph, inverted: bool) -> Self {
+        Self { exposure: Reduced::of(frame).exposure(frame), inverted }
+    }
+
+    /// As it is stored; `None` for what no frame has, a level that is not a number.
+    pub fn to_json(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
+
+    /// What was stored; `None` when it is nothing that this version stores.
+    pub fn from_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// The least and the most signal, as shares of the converter's range.
+    fn signal(&self) -> (f32, f32) {
+        let Exposure { dark, bright, .. } = self.exposure;
+        if self.inverted { (1.0 - bright, 1.0 - dark) } else { (dark, bright) }
+    }
+
+    /// Whether the signal was the same everywhere.
+    pub(super) fn empty(&self) -> bool {
+        let (least, most) = self.signal();
+        most - least < EMPTY_SPAN * most.max(1e-4)
+    }
+}
+
+/// Too little or too much signal, clipping, a squeezed range. `raw` is what was measured of the frame that the
+/// radiograph was made from, where it came as one.
+pub(super) fn look(
+    facts: &Facts,
+    windowed: bool,
+    raw: Option<&RawExposure>,
+    config: &QualityConfig,
+    found: &mut Vec<Finding>,
+) {
+    let exposure = facts.exposure;
+    if windowed {
+        look_displayed(&exposure, config, found);
     } else {
-        format!("noise is {} of its range, at most {} is usual", share(facts.noise), share(noise_limit))
-    };
-    let weight = if dark && facts.levels.at(0.005) <= DARK_FLOOR { 70.0 } else { 40.0 };
+        look_raw(&RawExposure { exposure, inverted: false }, config, found);
+    }
+    if let Some(raw) = raw {
+        look_raw(raw, config, found);
+    }
+    noisy(facts.noise, config, found);
+}
+
+fn look_displayed(exposure: &Exposure, config: &QualityConfig, found: &mut Vec<Finding>) {
+    let limit = pct(config.dark_max_pct);
+    if exposure.bright < limit {
+        let what = format!(
+            "its brightest parts reach {} of white, {} are expected",
+            share(exposure.bright),
+            share(limit)
+        );
+        under(if exposure.dark <= DARK_FLOOR { 70.0 } else { 40.0 }, &what, found);
+    }
+    let bright = pct(config.bright_min_pct);
+    // Even what should be dark is bright.
+    if !burnt(exposure, config, found) && (exposure.quartile >= bright || exposure.dark >= bright * 0.7) {
+        let what = format!(
+            "its darkest parts reach {} of white, three quarters are above {}",
+            share(exposure.dark),
+            share(exposure.quartile)
+        );
+        over(50.0, &what, found);
+    }
+    clipped(exposure, config, found);
+    low_contrast(exposure.range(), pct(config.contrast_min_pct), found);
+}
+
+fn look_raw(raw: &RawExposure, config: &QualityConfig, found: &mut Vec<Finding>) {
+    let (least, most) = raw.signal();
+    let limit = pct(config.dark_max_pct) * RAW_LEVELS;
+    if most < limit {
+        let what = format!(
+            "the strongest signal is {} of what the device can deliver, at least {} are expected",
+            share(most),
+            share(limit)
+        );
+        under(70.0, &what, found);
+    }
+    // A detector may saturate where there is no anatomy: of one that delivers bone dark that is no fault.
+    let burnt = !raw.inverted && burnt(&raw.exposure, config, found);
+    if !burnt && least > 1.0 - limit {
+        let what = format!("even the weakest signal is {} of what the device can deliver", share(least));
+        over(65.0, &what, found);
+    }
+    clipped(&raw.exposure, config, found);
+    // A raw frame has no range of its own: its span is measured against its level.
+    let span = (most - least) / most.max(1e-4);
+    low_contrast(span, pct(config.contrast_min_pct) / 2.0, found);
+}
+
+fn under(weight: f32, what: &str, found: &mut Vec<Finding>) {
     found.push(Finding {
         reason: RejectReason::UnderExposed,
         weight,
@@ -46,33 +155,18 @@ fn under(facts: &Facts, scale: f32, config: &QualityConfig, found: &mut Vec<Find
     });
 }
 
-fn over(facts: &Facts, windowed: bool, config: &QualityConfig, found: &mut Vec<Finding>) {
-    let top = facts.high_end;
-    let burnt = top.share > pct(config.burnt_max_pct) && top.level >= WHITE_SHARE;
-    let quartile = facts.levels.at(0.25);
-    // Even what should be dark is bright.
-    let dark = facts.levels.at(0.005);
-    let bright =
-        windowed && (quartile >= pct(config.bright_min_pct) || dark >= pct(config.bright_min_pct) * 0.7);
-    if !burnt && !bright {
-        return;
+fn noisy(noise: f32, config: &QualityConfig, found: &mut Vec<Finding>) {
+    let limit = f32::from(config.noise_max_permille) / 1000.0;
+    if noise > limit {
+        let what = format!("noise is {} of its range, at most {} is usual", share(noise), share(limit));
+        under(40.0, &what, found);
     }
-    let what = if burnt {
-        format!(
-            "{} of the exposed field are burnt out to white, at most {} are usual",
-            share(top.share),
-            share(pct(config.burnt_max_pct))
-        )
-    } else {
-        format!(
-            "its darkest parts reach {} of white, three quarters are above {}",
-            share(dark),
-            share(quartile)
-        )
-    };
+}
+
+fn over(weight: f32, what: &str, found: &mut Vec<Finding>) {
     found.push(Finding {
         reason: RejectReason::OverExposed,
-        weight: if top.share > 0.2 && burnt { 82.0 } else if burnt && facts.low_end.share < top.share { 65.0 } else { 50.0 },
+        weight,
         detail: format!(
             "the image is over-exposed: {what}; lower the exposure or the digitiser's brightness and take it again"
         ),
@@ -80,8 +174,31 @@ fn over(facts: &Facts, windowed: bool, config: &QualityConfig, found: &mut Vec<F
     });
 }
 
-fn clipped(facts: &Facts, config: &QualityConfig, found: &mut Vec<Finding>) {
-    let (low, high) = (facts.low_end, facts.high_end);
+/// Finds and says whether too much is burnt out to white.
+fn burnt(exposure: &Exposure, config: &QualityConfig, found: &mut Vec<Finding>) -> bool {
+    let (low, top) = (exposure.low_end, exposure.high_end);
+    let limit = pct(config.burnt_max_pct);
+    if top.share <= limit || top.level < WHITE_SHARE {
+        return false;
+    }
+    let what = format!(
+        "{} of the exposed field are burnt out to white, at most {} are usual",
+        share(top.share),
+        share(limit)
+    );
+    let weight = if top.share > 0.2 {
+        82.0
+    } else if low.share < top.share {
+        65.0
+    } else {
+        50.0
+    };
+    over(weight, &what, found);
+    true
+}
+
+fn clipped(exposure: &Exposure, config: &QualityConfig, found: &mut Vec<Finding>) {
+    let (low, high) = (exposure.low_end, exposure.high_end);
     let high_limit = pct(config.clipped_high_max_pct);
     let low_limit = pct(config.clipped_low_max_pct);
     if high.share <= high_limit && low.share <= low_limit {
@@ -101,15 +218,8 @@ fn clipped(facts: &Facts, config: &QualityConfig, found: &mut Vec<Finding>) {
     });
 }
 
-fn low_contrast(facts: &Facts, windowed: bool, config: &QualityConfig, found: &mut Vec<Finding>) {
-    let range = facts.range();
-    let (value, limit) = if windowed {
-        (range, pct(config.contrast_min_pct))
-    } else {
-        // A raw frame has no range of its own: its span is measured against its level.
-        (range / facts.levels.at(0.995).max(1e-4), pct(config.contrast_min_pct) / 2.0)
-    };
-    if value >= limit {
+fn low_contrast(span: f32, limit: f32, found: &mut Vec<Finding>) {
+    if span >= limit {
         return;
     }
     found.push(Finding {
@@ -118,7 +228,7 @@ fn low_contrast(facts: &Facts, windowed: bool, config: &QualityConfig, found: &m
         detail: format!(
             "the image has little contrast: its samples span {} of the range, at least {} are expected; check \
              the digitiser's window, lower the tube voltage or use a grid, and take it again",
-            share(value),
+            share(span),
             share(limit)
         ),
         overrulable: true,

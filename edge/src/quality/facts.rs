@@ -1,30 +1,56 @@
 //! What is measured of a radiograph before anything is judged.
 
 use contract::radiograph::Radiograph;
+use serde::{Deserialize, Serialize};
 
+use super::exposure::Exposure;
 use super::field::Field;
 use super::grid::{Grid, Levels, Rect};
-use super::polarity;
+use super::{polarity, texture};
 
 /// About this many samples are looked at for noise and repetition.
 const PROBES: usize = 200_000;
+/// About this many are counted to find the ends of the range.
+const COUNTED: usize = 2_000_000;
+
+/// A radiograph's reduced copy and the exposed field in it, as shares of white.
+#[derive(Clone, Debug)]
+pub(super) struct Reduced {
+    pub(super) grid: Grid,
+    pub(super) field: Field,
+    /// What of the copy lies in the field.
+    pub(super) inside: Grid,
+}
+
+impl Reduced {
+    pub(super) fn of(radiograph: &Radiograph) -> Self {
+        let grid = Grid::reduce(radiograph);
+        let mut all = Levels::of(grid.values.iter().copied());
+        let field = Field::find(&grid.stretched(all.at(0.005), all.at(0.995)));
+        let inside = grid.cut(field.rect);
+        Self { grid, field, inside }
+    }
+
+    /// How the radiograph of which this is a copy was exposed.
+    pub(super) fn exposure(&self, radiograph: &Radiograph) -> Exposure {
+        let (low_end, high_end) = Plane::of(radiograph, &self.grid, self.field.rect).ends();
+        let mut levels = Levels::of(self.inside.values.iter().copied());
+        let [dark, quartile, bright] = [0.005, 0.25, 0.995].map(|share| levels.at(share));
+        Exposure { dark, quartile, bright, low_end, high_end }
+    }
+}
 
 /// Measures of one radiograph.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
-    /// The reduced copy, as shares of white.
-    pub(super) grid: Grid,
-    /// The exposed field.
-    pub(super) field: Field,
-    /// The field of the reduced copy, as shares of white.
-    pub(super) inside: Grid,
-    /// Its levels.
-    pub(super) levels: Levels,
-    /// Samples at the ends of the field's range, at full resolution.
-    pub(super) low_end: End,
-    pub(super) high_end: End,
+    pub(super) reduced: Reduced,
+    pub(super) exposure: Exposure,
+    /// The field with the background that it was trimmed of, stretched to its range, each cell the mean of its surroundings.
+    pub(super) smooth: Grid,
     /// How sure it is that bone is dark.
     pub(super) inversion: f32,
+    /// How alike its parts are.
+    pub(super) alike: f32,
     /// Standard deviation of the noise in the field, as a share of the field's range.
     pub(super) noise: f32,
     /// Share of neighbouring samples that are equal, those at the ends left out.
@@ -36,7 +62,7 @@ pub(super) struct Facts {
 }
 
 /// An end of the samples' range.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct End {
     /// Where it lies, as a share of white.
     pub(super) level: f32,
@@ -46,33 +72,29 @@ pub(super) struct End {
 
 impl Facts {
     pub(super) fn of(radiograph: &Radiograph) -> Self {
-        let grid = Grid::reduce(radiograph);
-        let all = Levels::of(grid.values.iter().copied());
-        let field = Field::find(&grid.stretched(all.at(0.005), all.at(0.995)));
-        let inside = grid.cut(field.rect);
-        let levels = Levels::of(inside.values.iter().copied());
-        let plane = Plane::of(radiograph, &grid, field.rect);
-        let (low_end, high_end) = plane.ends();
-        let lit = grid.cut(field.lit(&grid));
-        let lit_levels = Levels::of(lit.values.iter().copied());
-        let inversion = polarity::inversion(&lit.stretched(lit_levels.at(0.005), lit_levels.at(0.995)));
-        let range = (levels.at(0.995) - levels.at(0.005)).max(1e-4);
-        let signal = levels.at(0.005) + 0.2 * range;
+        let reduced = Reduced::of(radiograph);
+        let exposure = reduced.exposure(radiograph);
+        let Exposure { low_end, high_end, .. } = exposure;
+        let Reduced { grid, field, .. } = &reduced;
+        let plane = Plane::of(radiograph, grid, field.rect);
+        let lit = grid.cut(field.lit(grid));
+        let mut lit_levels = Levels::of(lit.values.iter().copied());
+        let lit = lit.stretched(lit_levels.at(0.005), lit_levels.at(0.995));
+        let smooth = lit.blurred(1);
+        let inversion = polarity::inversion(&lit, &smooth);
+        let alike = texture::alike(&lit, &smooth);
+        let range = exposure.range().max(1e-4);
+        let signal = exposure.dark + 0.2 * range;
         let noise = plane.noise(1, signal).max(plane.noise(2, signal)) / range;
         let repeats = plane.repeats(low_end.level, high_end.level);
         let distinct = (high_end.level - low_end.level) * f32::from(radiograph.max_value.min(255));
         let steep = plane.steep(low_end.level, high_end.level);
-        Self { grid, field, inside, levels, low_end, high_end, inversion, noise, repeats, distinct, steep }
-    }
-
-    /// The span of the field's levels, as a share of white.
-    pub(super) fn range(&self) -> f32 {
-        self.levels.at(0.995) - self.levels.at(0.005)
+        Self { reduced, exposure, smooth, inversion, alike, noise, repeats, distinct, steep }
     }
 
     /// The field, stretched to its own range.
     pub(super) fn stretched(&self) -> Grid {
-        self.inside.stretched(self.levels.at(0.005), self.levels.at(0.995))
+        self.reduced.inside.stretched(self.exposure.dark, self.exposure.bright)
     }
 }
 
@@ -111,12 +133,14 @@ impl<'a> Plane<'a> {
     /// shares that lie within a hundredth of the range from them.
     fn ends(&self) -> (End, End) {
         let mut histogram = vec![0u32; usize::from(u16::MAX) + 1];
-        for y in self.rect.top..self.rect.bottom {
+        let mut total = 0;
+        let step = (self.rect.width() * self.rect.height() / COUNTED).max(1);
+        for y in (self.rect.top..self.rect.bottom).step_by(step) {
             for sample in self.row(y) {
                 histogram[usize::from(*sample)] += 1;
             }
+            total += self.rect.width();
         }
-        let total = self.rect.width() * self.rect.height();
         let tail = (total / 1000) as u64;
         let low = quantile(histogram.iter().enumerate(), tail);
         let high = quantile(histogram.iter().enumerate().rev(), tail);
@@ -138,43 +162,44 @@ impl<'a> Plane<'a> {
     /// the squares of samples that are averaged first, so that noise smoothed by compression is seen too. Only where
     /// there is anatomy, brighter than `signal`: background is black in many images, whatever the exposure was.
     fn noise(&self, scale: usize, signal: f32) -> f32 {
-        let signal = signal * self.white;
-        let mean = |x: usize, y: usize| -> f32 {
-            let mut sum = 0u32;
-            for line in 0..scale {
-                let row = self.row(y + line);
-                sum += row[x..x + scale].iter().map(|sample| u32::from(*sample)).sum::<u32>();
-            }
-            sum as f32 / (scale * scale) as f32
-        };
+        let signal = signal * self.white * (scale * scale) as f32;
+        let columns = self.rect.width() / scale;
         let reach = 2 * scale;
         if self.rect.width() <= 2 * reach || self.rect.height() <= 2 * reach {
             return 0.0;
         }
+        // Sums of the squares above, in and below a row's.
+        let mut lines = [vec![0i32; columns], vec![0i32; columns], vec![0i32; columns]];
         let mut found = Vec::with_capacity(PROBES);
         for y in self.rows() {
             if y < self.rect.top + scale || y + reach > self.rect.bottom {
                 continue;
             }
-            for x in (scale..self.rect.width() - reach).step_by(scale) {
-                let here = mean(x, y);
-                if here < signal {
+            for (at, sums) in lines.iter_mut().enumerate() {
+                sums.fill(0);
+                for line in 0..scale {
+                    let row = self.row(y + at * scale + line - scale);
+                    for (sum, square) in sums.iter_mut().zip(row.chunks_exact(scale)) {
+                        *sum += square.iter().map(|sample| i32::from(*sample)).sum::<i32>();
+                    }
+                }
+            }
+            let [above, here, below] = &lines;
+            for x in 1..columns - 1 {
+                if (here[x] as f32) < signal {
                     continue;
                 }
-                let cross = mean(x - scale, y) + mean(x + scale, y) + mean(x, y - scale) + mean(x, y + scale);
-                let corners = mean(x - scale, y - scale)
-                    + mean(x + scale, y - scale)
-                    + mean(x - scale, y + scale)
-                    + mean(x + scale, y + scale);
-                found.push((4.0 * here - 2.0 * cross + corners).abs());
+                let cross = here[x - 1] + here[x + 1] + above[x] + below[x];
+                let corners = above[x - 1] + above[x + 1] + below[x - 1] + below[x + 1];
+                found.push((4 * here[x] - 2 * cross + corners).abs());
             }
         }
         let middle = found.len() / 2;
         if found.is_empty() {
             return 0.0;
         }
-        let (_, median, _) = found.select_nth_unstable_by(middle, f32::total_cmp);
-        *median / 6.0 / 0.6745 / self.white
+        let (_, median, _) = found.select_nth_unstable(middle);
+        *median as f32 / (scale * scale) as f32 / 6.0 / 0.6745 / self.white
     }
 
     fn steep(&self, low: f32, high: f32) -> f32 {

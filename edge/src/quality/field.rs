@@ -53,7 +53,7 @@ impl Field {
             }
         }
         let mut field = Self { rect, sides: [Side::default(); 4] };
-        let inside = Levels::of(grid.cut(rect).values);
+        let mut inside = Levels::of(grid.cut(rect).values);
         let (dark, bright) = (inside.at(0.02), inside.at(0.98));
         for (side, level) in levels.into_iter().enumerate() {
             let margin = match side {

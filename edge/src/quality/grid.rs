@@ -21,19 +21,20 @@ impl Grid {
         let (columns, rows) = ((width / block).max(1), (height / block).max(1));
         let block_w = block.min(width.max(1));
         let mut values = Vec::with_capacity(columns * rows);
-        let mut sums = vec![0u64; columns];
+        let mut sums = vec![0u32; columns];
         let white = f64::from(radiograph.max_value.max(1));
+        // A block has at most 65536 samples as long as no side is above 65536, so that a sum fits.
         for band in radiograph.samples.chunks(width.max(1) * block).take(rows) {
             sums.fill(0);
-            let mut lines = 0u64;
+            let mut lines = 0usize;
             for line in band.chunks_exact(width.max(1)) {
                 lines += 1;
                 for (sum, cell) in sums.iter_mut().zip(line.chunks_exact(block_w)) {
-                    *sum += cell.iter().map(|sample| u64::from(*sample)).sum::<u64>();
+                    *sum += cell.iter().map(|sample| u32::from(*sample)).sum::<u32>();
                 }
             }
-            let scale = 1.0 / (white * (lines.max(1) * block_w as u64) as f64);
-            values.extend(sums.iter().map(|sum| (*sum as f64 * scale) as f32));
+            let scale = 1.0 / (white * (lines.max(1) * block_w) as f64);
+            values.extend(sums.iter().map(|sum| (f64::from(*sum) * scale) as f32));
         }
         values.resize(columns * rows, 0.0);
         Self { width: columns, height: rows, values }
@@ -89,7 +90,8 @@ impl Grid {
         for y in 0..self.height.saturating_sub(1) {
             for x in 0..self.width.saturating_sub(1) {
                 let here = self.at(x, y);
-                steps.push((self.at(x + 1, y) - here).hypot(self.at(x, y + 1) - here));
+                let (right, down) = (self.at(x + 1, y) - here, self.at(x, y + 1) - here);
+                steps.push((right * right + down * down).sqrt());
             }
         }
         steps
@@ -115,21 +117,23 @@ impl Rect {
     }
 }
 
-/// Sorted levels, for quantiles.
+/// Levels, for quantiles.
 #[derive(Clone, Debug)]
 pub(super) struct Levels(Vec<f32>);
 
 impl Levels {
     pub(super) fn of(values: impl IntoIterator<Item = f32>) -> Self {
-        let mut sorted: Vec<f32> = values.into_iter().collect();
-        sorted.sort_unstable_by(f32::total_cmp);
-        Self(sorted)
+        Self(values.into_iter().collect())
     }
 
     /// The level below which a share of the values lies; 0 where there are none.
-    pub(super) fn at(&self, share: f64) -> f32 {
+    pub(super) fn at(&mut self, share: f64) -> f32 {
         let last = self.0.len().saturating_sub(1);
-        self.0.get((last as f64 * share).round() as usize).copied().unwrap_or(0.0)
+        let place = (last as f64 * share).round() as usize;
+        if place > last || self.0.is_empty() {
+            return 0.0;
+        }
+        *self.0.select_nth_unstable_by(place, f32::total_cmp).1
     }
 }
 
@@ -172,12 +176,35 @@ fn blur_lines(values: &[f32], width: usize, radius: usize) -> Vec<f32> {
     blurred
 }
 
-fn window_lines(values: &[f32], width: usize, radius: usize, choose: fn(f32, f32) -> f32) -> Vec<f32> {
+/// The least or greatest of the values up to `radius` away, whatever the radius in three choices a value: the best from
+/// either end of its stretch of the window's length (van Herk, 1992).
+fn window_lines(
+    values: &[f32],
+    width: usize,
+    radius: usize,
+    choose: impl Fn(f32, f32) -> f32 + Copy,
+) -> Vec<f32> {
+    let window = 2 * radius + 1;
     let mut chosen = Vec::with_capacity(values.len());
+    let (mut from_left, mut from_right) = (vec![0f32; width], vec![0f32; width]);
     for line in values.chunks_exact(width) {
+        for x in 0..width {
+            from_left[x] = if x.is_multiple_of(window) { line[x] } else { choose(from_left[x - 1], line[x]) };
+        }
+        for x in (0..width).rev() {
+            let ends = x + 1 == width || (x + 1).is_multiple_of(window);
+            from_right[x] = if ends { line[x] } else { choose(from_right[x + 1], line[x]) };
+        }
         chosen.extend((0..width).map(|x| {
-            let near = &line[x.saturating_sub(radius)..(x + radius + 1).min(width)];
-            near.iter().copied().fold(line[x], choose)
+            let (first, last) = (x.saturating_sub(radius), (x + radius).min(width - 1));
+            // At the rims the window is cut, and may lie in one stretch.
+            if first / window == last / window && !first.is_multiple_of(window) {
+                line[first..=last].iter().copied().fold(line[x], choose)
+            } else if first / window == last / window {
+                from_left[last]
+            } else {
+                choose(from_right[first], from_left[last])
+            }
         }));
     }
     chosen

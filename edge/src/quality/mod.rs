@@ -14,11 +14,13 @@ mod plate;
 mod polarity;
 #[cfg(test)]
 mod tests;
+mod texture;
 
 use contract::radiograph::{Radiograph, RejectReason};
 use contract::result::Rejection;
 
 pub use config::QualityConfig;
+pub use exposure::RawExposure;
 pub use plate::{Plate, duplicate};
 
 use facts::Facts;
@@ -70,23 +72,32 @@ struct Finding {
     weight: f32,
 }
 
-/// Says for which reasons a radiograph should be taken again, gravest first; none when it is fine.
-pub fn judge(radiograph: &Radiograph, config: &QualityConfig) -> Vec<Flag> {
+/// Says for which reasons a radiograph should be taken again, gravest first; none when it is fine. `raw` is what was
+/// measured of the frame from which it was made, where it came as one.
+pub fn judge(radiograph: &Radiograph, raw: Option<&RawExposure>, config: &QualityConfig) -> Vec<Flag> {
     let mut found = Vec::new();
     too_small(radiograph, config, &mut found);
     if found.iter().all(|finding| finding.overrulable) {
         let facts = Facts::of(radiograph);
-        content::blank(radiograph, &facts, &mut found);
+        content::blank(radiograph, raw, &facts, &mut found);
         content::not_a_radiograph(radiograph, &facts, config, &mut found);
         // Of an image without content only the exposure is worth saying.
         if !found.iter().any(|finding| finding.reason == RejectReason::Blank) {
             content::inverted(&facts, config, &mut found);
             content::cropped(&facts, config, &mut found);
         }
-        exposure::look(&facts, radiograph.windowed, config, &mut found);
+        exposure::look(&facts, radiograph.windowed, raw, config, &mut found);
     }
     found.retain(|finding| enabled(config, finding.reason));
     found.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    // The frame and the image made of it may show the same fault.
+    let mut named = Vec::new();
+    found.retain(|finding| {
+        !named.contains(&finding.reason) && {
+            named.push(finding.reason);
+            true
+        }
+    });
     found
         .into_iter()
         .map(|Finding { reason, detail, overrulable, .. }| Flag { reason, detail, overrulable })

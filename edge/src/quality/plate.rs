@@ -40,7 +40,7 @@ impl Plate {
     /// A radiograph's signature.
     pub fn of(radiograph: &Radiograph) -> Self {
         let grid = Grid::reduce(radiograph);
-        let levels = Levels::of(grid.values.iter().copied());
+        let mut levels = Levels::of(grid.values.iter().copied());
         let stretched = grid.stretched(levels.at(0.005), levels.at(0.995));
         let mut cells = Box::new([0u8; SIDE * SIDE]);
         for (index, cell) in cells.iter_mut().enumerate() {

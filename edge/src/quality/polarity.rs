@@ -10,16 +10,15 @@ const EVEN: f32 = 0.01;
 const EVEN_MIN_SHARE: f32 = 0.35;
 const EVEN_RISE: f32 = 0.15;
 
-/// How sure it is that bone is dark: -1 surely bright, 1 surely dark.
+/// How sure it is that bone is dark: -1 surely bright, 1 surely dark. `smooth` is the grid blurred by one cell.
 ///
 /// Two things do not depend on the exposure: bone is denser than what it lies in, so narrow bright ridges outweigh
 /// narrow dark ones, and what the beam reaches unhindered is the smoothest part of the image and lies at its dark end.
-pub(super) fn inversion(grid: &Grid) -> f32 {
+pub(super) fn inversion(grid: &Grid, smooth: &Grid) -> f32 {
     // A field that anatomy fills, such as a chest, has no such part, and its smoothest third says less.
-    let smooth = grid.blurred(1);
     let even = share_of(&smooth.gradient(), |step| step <= EVEN);
     let trust = ((even - EVEN_MIN_SHARE) / EVEN_RISE).clamp(0.0, 1.0);
-    0.5 * trust * smooth_end(grid) + 0.5 * ridges(grid)
+    0.5 * trust * smooth_end(grid) + 0.5 * ridges(smooth)
 }
 
 /// Whether the smoothest third lies at the bright end (1) or the dark one (-1).
@@ -35,9 +34,8 @@ fn smooth_end(grid: &Grid) -> f32 {
 }
 
 /// Whether narrow dark lines outweigh narrow bright ones, by what a closing fills and an opening takes away.
-fn ridges(grid: &Grid) -> f32 {
-    let radius = (grid.width.max(grid.height) / 24).max(2);
-    let smooth = grid.blurred(1);
+fn ridges(smooth: &Grid) -> f32 {
+    let radius = (smooth.width.max(smooth.height) / 24).max(2);
     let opened = smooth.eroded(radius).dilated(radius);
     let closed = smooth.dilated(radius).eroded(radius);
     let bright: f32 = smooth.values.iter().zip(&opened.values).map(|(a, b)| a - b).sum();

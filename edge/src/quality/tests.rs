@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+
+use contract::preprocess::{PreprocessSpec, apply_window};
 use proptest::prelude::*;
 
 use super::*;
@@ -28,7 +31,7 @@ fn mapped(sample: impl Fn(f32) -> f32) -> Radiograph {
 }
 
 fn reasons(radiograph: &Radiograph) -> Vec<RejectReason> {
-    judge(radiograph, &QualityConfig::default()).into_iter().map(|flag| flag.reason).collect()
+    judge(radiograph, None, &QualityConfig::default()).into_iter().map(|flag| flag.reason).collect()
 }
 
 #[test]
@@ -38,12 +41,12 @@ fn a_limb_passes() {
 
 #[test]
 fn a_short_side_is_named_before_anything_else_and_cannot_be_overruled() {
-    let flags = judge(&radiograph(127, 500, 255, |_, _| 0), &QualityConfig::default());
+    let flags = judge(&radiograph(127, 500, 255, |_, _| 0), None, &QualityConfig::default());
     assert_eq!(flags.len(), 1);
     assert_eq!((flags[0].reason, flags[0].overrulable), (RejectReason::TooSmall, false));
     assert!(flags[0].detail.contains("127 x 500"), "{}", flags[0].detail);
     let preview = radiograph(150, 200, 4095, |x, y| (limb(2 * x, 2 * y) * 4095.0) as u16);
-    let flags = judge(&preview, &QualityConfig::default());
+    let flags = judge(&preview, None, &QualityConfig::default());
     assert_eq!((flags[0].reason, flags[0].overrulable), (RejectReason::TooSmall, true));
 }
 
@@ -54,11 +57,11 @@ fn a_flat_frame_is_blank_even_with_noise_and_dead_pixels() {
         radiograph(300, 300, 4095, |x, y| 2000 + ((x * 7 + y * 13) % 30) as u16),
         radiograph(300, 300, 4095, |x, y| if y == 0 && x < 90 { 4095 } else { 7 }),
     ] {
-        let flags = judge(&flat, &QualityConfig::default());
+        let flags = judge(&flat, None, &QualityConfig::default());
         assert_eq!((flags[0].reason, flags[0].overrulable), (RejectReason::Blank, false));
     }
     let ramp = radiograph(300, 300, 4095, |x, y| (1000 + 5 * x + 3 * y) as u16);
-    let flags = judge(&ramp, &QualityConfig::default());
+    let flags = judge(&ramp, None, &QualityConfig::default());
     assert_eq!((flags[0].reason, flags[0].overrulable), (RejectReason::Blank, true), "{}", flags[0].detail);
 }
 
@@ -92,12 +95,75 @@ fn each_fault_is_named() {
     named(&coloured, RejectReason::NotARadiograph);
 }
 
+/// The frame of a device, and what is named of the image made of it with and without the frame's exposure.
+fn captured(sample: impl Fn(f32) -> f32, inverted: bool) -> (Vec<RejectReason>, Vec<RejectReason>) {
+    let mut frame = mapped(sample);
+    frame.windowed = false;
+    if inverted {
+        frame.samples.iter_mut().for_each(|sample| *sample = 4095 - *sample);
+    }
+    let raw = RawExposure::of(&frame, inverted);
+    let raw = RawExposure::from_json(&raw.to_json().unwrap()).unwrap();
+    let stored = apply_window(frame, &PreprocessSpec::square(320));
+    let with = judge(&stored, Some(&raw), &QualityConfig::default());
+    (with.into_iter().map(|flag| flag.reason).collect(), reasons(&stored))
+}
+
+#[test]
+fn a_windowed_frame_is_still_judged_by_what_was_delivered() {
+    for (sample, named) in [
+        ((|v| v) as fn(f32) -> f32, None),
+        (|v| 0.6 * v, None),
+        (|v| 0.05 * v, Some(RejectReason::UnderExposed)),
+        (|v| 0.92 + 0.08 * v, Some(RejectReason::OverExposed)),
+        (|v| 0.5 + 0.05 * v, Some(RejectReason::LowContrast)),
+    ] {
+        let (with, without) = captured(sample, false);
+        assert_eq!(without, [], "windowing hides it");
+        assert_eq!(with.first().copied(), named);
+    }
+    let (with, _) = captured(|v| 3.0 * v, false);
+    assert!(with.contains(&RejectReason::Clipped) && with.contains(&RejectReason::OverExposed), "{with:?}");
+    let once: BTreeSet<String> = with.iter().map(|reason| format!("{reason:?}")).collect();
+    assert_eq!(once.len(), with.len(), "each reason is named once: {with:?}");
+}
+
+/// Most signal of a detector lies where there is no anatomy.
+#[test]
+fn a_frame_that_was_delivered_inverted_is_judged_in_its_own_sense() {
+    let delivered = |sample: fn(f32) -> f32| captured(sample, true).0;
+    assert_eq!(delivered(|v| 1.0 - v), []);
+    assert_eq!(delivered(|v| 0.05 * (1.0 - v)).first(), Some(&RejectReason::UnderExposed));
+    assert_eq!(delivered(|v| 0.93 + 0.07 * (1.0 - v)).first(), Some(&RejectReason::OverExposed));
+    // Saturated where nothing lies in the beam.
+    assert_eq!(delivered(|v| 1.15 - v), []);
+}
+
+#[test]
+fn a_frame_with_the_same_signal_everywhere_is_blank_whatever_its_window_makes_of_it() {
+    let (with, without) = captured(|v| 0.5 + 0.002 * v, false);
+    assert!(!without.contains(&RejectReason::Blank), "the window makes an image of it: {without:?}");
+    assert_eq!(with.first(), Some(&RejectReason::Blank), "{with:?}");
+    assert_eq!(RawExposure::from_json("{}"), None);
+}
+
+#[test]
+fn surfaces_are_alike_all_over_and_a_limb_is_not() {
+    let noise = |x: u32, y: u32| ((x ^ y.rotate_left(16)).wrapping_mul(0x9e37_79b9) >> 20) as u16;
+    let coarse = |x: u32, y: u32| 1500 + (noise(x / 9, y / 9) + noise(x / 5, y / 5)) / 8;
+    let wall = radiograph(300, 400, 4095, coarse);
+    let alike = |radiograph: &Radiograph| Facts::of(radiograph).alike;
+    assert!(alike(&wall) > 0.7 && alike(&fine()) < 0.45, "{} {}", alike(&wall), alike(&fine()));
+    assert!(reasons(&wall).contains(&RejectReason::NotARadiograph));
+    assert!(alike(&radiograph(300, 400, 4095, |_, _| 9)) <= 1.0, "a flat one has no parts to compare");
+}
+
 #[test]
 fn what_is_switched_off_is_not_looked_for() {
     let config = QualityConfig { off: vec![RejectReason::Inverted], ..QualityConfig::default() };
     let inverted = mapped(|v| 1.0 - v);
     assert!(reasons(&inverted).contains(&RejectReason::Inverted));
-    assert!(judge(&inverted, &config).iter().all(|flag| flag.reason != RejectReason::Inverted));
+    assert!(judge(&inverted, None, &config).iter().all(|flag| flag.reason != RejectReason::Inverted));
     let wrong = QualityConfig { off: vec![RejectReason::Corrupt], ..QualityConfig::default() };
     assert!(wrong.check().unwrap_err().contains("Corrupt"));
     let wrong = QualityConfig { dark_max_pct: 101, ..QualityConfig::default() };
@@ -121,6 +187,26 @@ fn the_same_plate_is_known_in_another_window_and_another_limb_is_not() {
 
 proptest! {
     #[test]
+    fn the_least_and_greatest_nearby_are_found_at_the_rims_too(
+        width in 1usize..40,
+        radius in 1usize..9,
+        seed: u32,
+    ) {
+        let value = |at: usize| ((at as u32 ^ seed).wrapping_mul(0x9e37_79b9) >> 8) as f32;
+        let grid = grid::Grid { width, height: 7, values: (0..7 * width).map(value).collect() };
+        let near = |x: usize, y: usize| {
+            let columns = x.saturating_sub(radius)..(x + radius + 1).min(width);
+            let rows = y.saturating_sub(radius)..(y + radius + 1).min(7);
+            rows.flat_map(move |y| columns.clone().map(move |x| (x, y))).map(|(x, y)| grid.at(x, y))
+        };
+        let (least, greatest) = (grid.eroded(radius), grid.dilated(radius));
+        for (x, y) in (0..7).flat_map(|y| (0..width).map(move |x| (x, y))) {
+            prop_assert_eq!(least.at(x, y), near(x, y).fold(f32::MAX, f32::min));
+            prop_assert_eq!(greatest.at(x, y), near(x, y).fold(f32::MIN, f32::max));
+        }
+    }
+
+    #[test]
     fn any_plane_is_judged_and_any_signature_is_read_back(
         width in 1u32..40,
         height in 1u32..400,
@@ -134,7 +220,7 @@ proptest! {
             (mixed as u16) & max_value
         });
         plane.windowed = windowed;
-        let flags = judge(&plane, &QualityConfig { side_min_px: 16, ..QualityConfig::default() });
+        let flags = judge(&plane, None, &QualityConfig { side_min_px: 16, ..QualityConfig::default() });
         prop_assert!(flags.iter().all(|flag| !flag.detail.is_empty()));
         let plate = Plate::of(&plane);
         let bytes = plate.to_bytes();

@@ -75,6 +75,19 @@ pub enum Refused {
     },
 }
 
+/// An image about to be accepted into a study that the technician names.
+#[derive(Clone, Debug)]
+pub struct ByHand<'a> {
+    /// What it is called locally.
+    pub source_name: &'a str,
+    /// The file's extension, without dot.
+    pub extension: &'a str,
+    /// How the frame it was made from was exposed, as JSON, where it was captured here.
+    pub exposure: Option<String>,
+    /// As many views as the study may have.
+    pub views_max: u32,
+}
+
 /// A study as these actions need it.
 struct Found {
     id: StudyId,
@@ -150,7 +163,6 @@ impl Store {
     }
 
     /// Accepts a staged image into an open study; one that it `replaces` is dropped in the same transaction.
-    /// `names` are what the image is called locally, and its file's extension.
     ///
     /// # Errors
     /// When the study is not open or full, or the store fails; the image is then not accepted and nothing dropped.
@@ -159,10 +171,11 @@ impl Store {
         staged: Staged,
         number: &str,
         replaces: Option<&str>,
-        views_max: u32,
-        names: (&str, &str),
+        image: &ByHand<'_>,
     ) -> Result<Accepted, DeskError> {
-        self.accept_into(staged, names, |tx, now_ms| {
+        let views_max = image.views_max;
+        let names = (image.source_name, image.extension);
+        self.accept_into(staged, names, image.exposure.as_deref(), |tx, now_ms| {
             let mut study = match find(tx, number)? {
                 Ok(study) if study.open => study,
                 Ok(study) => return Ok(Err(Refused::Closed(study.number).into())),

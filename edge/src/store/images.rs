@@ -59,6 +59,8 @@ pub struct Claim {
     pub study: StudyId,
     /// The technician wants it scored whatever the acquisition gate says.
     pub overruled: bool,
+    /// How the frame it was made from was exposed, as JSON, where it was captured here.
+    pub exposure: Option<String>,
     extension: String,
     study_number: String,
 }
@@ -85,6 +87,7 @@ struct NewRow<'a> {
     size_bytes: u64,
     source_name: &'a str,
     extension: &'a str,
+    exposure: Option<&'a str>,
     rejected: Option<&'a ViewResult>,
 }
 
@@ -96,17 +99,18 @@ impl Store {
     /// When a file cannot be renamed or SQLite fails; the image is then not accepted.
     pub fn accept(&self, staged: Staged, image: &NewImage<'_>) -> Result<Accepted, StoreError> {
         let names = (image.source_name, image.extension);
-        self.accept_into(staged, names, |tx, now_ms| {
+        self.accept_into(staged, names, None, |tx, now_ms| {
             study_for(self, tx, image.origin, image.grouping, now_ms).map(Ok)
         })
     }
 
     /// Accepts a staged image into the study that `place` gives. `names` are the file's name at its source and its
-    /// extension.
+    /// extension, `exposure` a captured frame's.
     pub(super) fn accept_into<E: From<StoreError>>(
         &self,
         staged: Staged,
         names: (&str, &str),
+        exposure: Option<&str>,
         place: impl FnOnce(&Connection, i64) -> rusqlite::Result<Result<(StudyId, String), E>>,
     ) -> Result<Accepted, E> {
         if let Some(again) = self.accepted_before(&staged.fingerprint)? {
@@ -123,6 +127,7 @@ impl Store {
             size_bytes: staged.size_bytes,
             source_name: names.0,
             extension: names.1,
+            exposure,
             rejected: None,
         };
         match self.insert_image(&row, place) {
@@ -167,6 +172,7 @@ impl Store {
                     size_bytes: kept_bytes,
                     source_name: image.source_name,
                     extension: image.extension,
+                    exposure: None,
                     rejected: Some(&view),
                 };
                 let study_number = self.insert_image(&row, |tx, now_ms| {
@@ -211,8 +217,8 @@ impl Store {
             };
             tx.execute(
                 "INSERT INTO images (image_id, study_id, fingerprint, source_name, extension, size_bytes,
-                                     accepted_at_ms, state, file, view)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                                     accepted_at_ms, state, file, view, exposure)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 params![
                     row.image_id,
                     study.0,
@@ -223,7 +229,8 @@ impl Store {
                     now_ms,
                     state,
                     file,
-                    view
+                    view,
+                    row.exposure
                 ],
             )?;
             tx.execute(
@@ -246,7 +253,7 @@ impl Store {
         let connection = self.connection();
         let mut statement = connection
             .prepare_cached(
-                "SELECT images.id, image_id, study_id, extension, number, overruled_by IS NOT NULL
+                "SELECT images.id, image_id, study_id, extension, number, overruled_by IS NOT NULL, exposure
                  FROM images JOIN studies ON studies.id = study_id
                  WHERE state = 'waiting' AND excluded = 0 ORDER BY images.id LIMIT ?1",
             )
@@ -265,6 +272,7 @@ impl Store {
                 extension: row.get(3).doing(CLAIM)?,
                 study_number: row.get(4).doing(CLAIM)?,
                 overruled: row.get(5).doing(CLAIM)?,
+                exposure: row.get(6).doing(CLAIM)?,
             };
             claimed.insert(id);
             return Ok(Some(claim));

@@ -46,7 +46,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 pub use commands::{AckKey, Effect, NewCommand, PendingCommand, StoredAck, Taken};
-pub use desk::{DeskError, Refused};
+pub use desk::{ByHand, DeskError, Refused};
 pub use error::StoreError;
 pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// One step per version of the file; `PRAGMA user_version` counts the steps taken. A step that was released is
 /// never edited.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -125,6 +125,10 @@ pub(super) const STEPS: [&str; 3] = [
         payload TEXT NOT NULL
     ) STRICT;
     CREATE INDEX sent_study ON sent (study_id);
+",
+    "
+    -- How a captured frame was exposed, before it was windowed: measured once, judged by whatever thresholds hold.
+    ALTER TABLE images ADD COLUMN exposure TEXT;
 ",
 ];
 

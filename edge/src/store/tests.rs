@@ -390,7 +390,8 @@ fn a_refusal_takes_back_the_dropped_image() {
     let number = store.open_by_hand(&"XR_HAND".parse().unwrap(), None).unwrap();
     let add = |content: &[u8], replaces: Option<&str>, views_max| {
         let staged = store.stage(&facts("by hand", content), &mut &*content).unwrap();
-        store.accept_by_hand(staged, &number, replaces, views_max, ("camera", "png"))
+        let image = ByHand { source_name: "camera", extension: "png", exposure: None, views_max };
+        store.accept_by_hand(staged, &number, replaces, &image)
     };
     let first = add(b"1", None, 2).unwrap().image_id;
     add(b"2", None, 2).unwrap();

@@ -3,6 +3,7 @@
 
 mod other;
 mod spoil;
+mod texture;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ use edge::quality::{Plate, QualityConfig, judge};
 use image::GrayImage;
 use image::imageops::{self, FilterType};
 
-use spoil::{COPIES, FAULTS, exposed_again, radiograph};
+use spoil::{COPIES, FAULTS, HARMLESS, exposed_again, radiograph};
 
 /// Each fault must be named of this share of the radiographs it was done to, all its strengths together.
 const NAMED_MIN_SHARE: f64 = 0.95;
@@ -70,7 +71,7 @@ fn image_of(radiograph: &Radiograph) -> GrayImage {
 }
 
 fn reasons(radiograph: &Radiograph) -> Vec<RejectReason> {
-    judge(radiograph, &QualityConfig::default()).into_iter().map(|flag| flag.reason).collect()
+    judge(radiograph, None, &QualityConfig::default()).into_iter().map(|flag| flag.reason).collect()
 }
 
 #[derive(Clone, Copy, Default)]
@@ -89,8 +90,19 @@ impl Count {
 
     fn line(self, name: &str) -> String {
         let pct = |part: usize| 100.0 * part as f64 / self.all as f64;
-        format!("{name:<44} {:>4} {:>6.1} % {:>6.1} %", self.all, pct(self.named), pct(self.first))
+        format!("| {name} | {} | {:.1} % | {:.1} % |", self.all, pct(self.named), pct(self.first))
     }
+
+    fn take(&mut self, other: Self) {
+        self.all += other.all;
+        self.named += other.named;
+        self.first += other.first;
+    }
+}
+
+/// The head of a table as `scripts/bench-gate.py` takes it into BENCHMARKS.md.
+fn heading(of: &str) {
+    println!("\n| {of} | n | named | first |\n|---|---|---|---|");
 }
 
 /// Does `work` to every item on two threads.
@@ -117,17 +129,14 @@ fn spoilt_radiographs_are_named_and_unspoilt_ones_pass() {
         }
     });
     let mut totals: BTreeMap<String, Count> = BTreeMap::new();
-    println!("{:<44} {:>4} {:>8} {:>8}", "fault", "n", "named", "first");
+    heading("fault");
     for (fault, count) in FAULTS.iter().zip(counts.into_inner().unwrap()) {
-        let total = totals.entry(format!("{:?}", fault.reason)).or_default();
-        total.all += count.all;
-        total.named += count.named;
-        total.first += count.first;
+        totals.entry(format!("{:?}", fault.reason)).or_default().take(count);
         println!("{}", count.line(&format!("{:?}: {}", fault.reason, fault.name)));
     }
     totals.insert("Duplicate".to_owned(), duplicates(&images));
 
-    println!("\n{:<44} {:>4} {:>8} {:>8}", "reason", "n", "named", "first");
+    heading("reason");
     for (reason, count) in &totals {
         println!("{}", count.line(reason));
     }
@@ -161,9 +170,7 @@ fn duplicates(images: &[(String, GrayImage)]) -> Count {
     let mut total = Count::default();
     for ((name, _), count) in COPIES.iter().zip(copies.into_inner().unwrap()) {
         println!("{}", count.line(&format!("Duplicate: {name}")));
-        total.all += count.all;
-        total.named += count.named;
-        total.first += count.first;
+        total.take(count);
     }
     assert_eq!(taken_for_copies.into_inner().unwrap(), 0, "other exposures are taken for copies");
     total
@@ -171,24 +178,58 @@ fn duplicates(images: &[(String, GrayImage)]) -> Count {
 
 #[test]
 fn what_is_no_radiograph_is_named() {
-    let mut kinds: BTreeMap<&str, Count> = BTreeMap::new();
-    for seed in 0..6 {
-        for (name, picture) in other::pictures(seed) {
-            let found = reasons(&picture);
-            let named = found.contains(&RejectReason::NotARadiograph);
-            kinds.entry(name).or_default().add(named, found.first() == Some(&RejectReason::NotARadiograph));
+    for held_out in [false, true] {
+        let kinds = Mutex::new(BTreeMap::<&str, Count>::new());
+        let seeds: Vec<u64> = if held_out { (100..104).collect() } else { (0..4).collect() };
+        each(&seeds, |seed| {
+            for (name, picture) in other::pictures(*seed, held_out) {
+                let found = reasons(&picture);
+                let named = found.contains(&RejectReason::NotARadiograph);
+                let first = found.first() == Some(&RejectReason::NotARadiograph);
+                kinds.lock().unwrap().entry(name).or_default().add(named, first);
+            }
+        });
+        let kinds = kinds.into_inner().unwrap();
+        let half = if held_out { "drawn afterwards" } else { "thresholds chosen on these" };
+        heading(&format!("no radiograph, {half}"));
+        let mut total = Count::default();
+        for (name, count) in &kinds {
+            println!("{}", count.line(name));
+            total.take(*count);
         }
+        println!("{}", total.line("all of them"));
+        assert!(total.named as f64 >= NAMED_MIN_SHARE * total.all as f64, "{}", total.line(half));
     }
-    let mut total = Count::default();
-    for (name, count) in kinds {
-        println!("{}", count.line(&format!("NotARadiograph: {name}")));
-        total.all += count.all;
-        total.named += count.named;
-        total.first += count.first;
+}
+
+/// Radiographs that may be flagged after [`HARMLESS`] changes although they were not before, of all eight times 37: two
+/// are nearly too dark as they are.
+const HARMED_MAX: usize = 2;
+
+/// The same exposure handed on in other ways; none of them is a reason to take it again.
+#[test]
+fn what_does_no_harm_is_not_flagged() {
+    let Some(real) = real() else { return };
+    let images: Vec<GrayImage> = real.iter().map(|(_, radiograph)| image_of(radiograph)).collect();
+    let plain: Vec<bool> = images.iter().map(|image| !reasons(&radiograph(image)).is_empty()).collect();
+    let indexed: Vec<(usize, &GrayImage)> = images.iter().enumerate().collect();
+    let harmed = Mutex::new(Vec::new());
+    heading("harmless change: flagged for any reason, as no radiograph");
+    for (name, change) in HARMLESS {
+        let count = Mutex::new(Count::default());
+        each(&indexed, |(index, image)| {
+            let found = reasons(&radiograph(&change(image)));
+            let no_radiograph = found.contains(&RejectReason::NotARadiograph);
+            count.lock().unwrap().add(!found.is_empty(), no_radiograph);
+            if no_radiograph || !(found.is_empty() || plain[*index]) {
+                harmed.lock().unwrap().push((name, real[*index].0.clone(), found));
+            }
+        });
+        println!("{}", count.into_inner().unwrap().line(name));
     }
-    println!("{}", total.line("NotARadiograph"));
-    // Fine grey texture, such as cloth or gravel, is still taken for bone two times in three.
-    assert!(total.named as f64 >= 0.9 * total.all as f64);
+    let harmed = harmed.into_inner().unwrap();
+    let as_none = harmed.iter().any(|(_, _, found)| found.contains(&RejectReason::NotARadiograph));
+    assert!(harmed.len() <= HARMED_MAX && !as_none, "{harmed:?}");
 }
 
 #[test]

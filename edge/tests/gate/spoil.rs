@@ -158,6 +158,28 @@ pub(crate) const COPIES: [(&str, Spoil); 9] = [
     }),
 ];
 
+/// What is done to a radiograph on its way without harm, but for what a strong gamma does to one that was dark before.
+pub(crate) const HARMLESS: [(&str, Spoil); 8] = [
+    ("mirrored", imageops::flip_horizontal),
+    ("turned by 90 degrees", imageops::rotate90),
+    ("turned by 180 degrees", imageops::rotate180),
+    ("half the size, at least 256 px", |image| {
+        scale_by(image, if image.width().max(image.height()) < 512 { 0.6 } else { 0.5 })
+    }),
+    ("JPEG at quality 70", |image| jpeg(image, 70)),
+    ("gamma 0.7", |image| mapped(image, |s| 255.0 * (s / 255.0).powf(0.7))),
+    ("gamma 1.4", |image| mapped(image, |s| 255.0 * (s / 255.0).powf(1.4))),
+    ("lines of an anti-scatter grid", |image| {
+        let width = image.width() as usize;
+        let mut lined = noisy(image, |s, random| s + 1.2 * random.normal());
+        for (at, sample) in lined.iter_mut().enumerate() {
+            let line = 2.0 * (1.7 * (at % width) as f32).sin();
+            *sample = (f32::from(*sample) + line).clamp(0.0, 255.0) as u8;
+        }
+        lined
+    }),
+];
+
 /// The same part exposed once more: turned by 3 degrees and moved by 3 per cent, with its own noise.
 pub(crate) fn exposed_again(image: &GrayImage) -> GrayImage {
     let (width, height) = (image.width() as f32, image.height() as f32);

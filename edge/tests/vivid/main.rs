@@ -31,6 +31,7 @@ fn config(device: PathBuf, fourcc: &str) -> V4l2Config {
         width_px: 640,
         height_px: 360,
         invert: false,
+        sample_bits: None,
         timeout_ms: 10_000,
         warmup_frames: 2,
         average_frames: 2,

@@ -78,6 +78,9 @@ pub struct FrameLayout {
     pub height: u32,
     /// Bytes from one row to the next; at least a row's own.
     pub stride_bytes: u32,
+    /// Bits that the device fills, where they are fewer than the format's: the low ones of each sample. What is above
+    /// them counts as white.
+    pub sample_bits: Option<u32>,
 }
 
 /// Why a frame could not be unpacked.
@@ -116,7 +119,7 @@ pub enum FrameError {
 /// # Errors
 /// When the layout cannot be right or the buffer is too short for it.
 pub fn unpack(bytes: &[u8], layout: &FrameLayout, invert: bool) -> Result<Radiograph, FrameError> {
-    let FrameLayout { fourcc, width, height, stride_bytes } = *layout;
+    let FrameLayout { fourcc, width, height, stride_bytes, sample_bits } = *layout;
     let row_bytes = u64::from(width) * fourcc.bytes_per_pixel();
     if width == 0 || height == 0 || u64::from(stride_bytes) < row_bytes {
         return Err(FrameError::Layout { fourcc, width, height, stride_bytes });
@@ -127,17 +130,23 @@ pub fn unpack(bytes: &[u8], layout: &FrameLayout, invert: bool) -> Result<Radiog
         return Err(FrameError::Short { found: bytes.len() as u64, needed });
     }
 
-    let max_value = fourcc.max_value();
+    let mask = fourcc.max_value();
+    let max_value = match sample_bits {
+        Some(bits @ 1..16) => mask.min((1 << bits) - 1),
+        _ => mask,
+    };
     let flip = if invert { max_value } else { 0 };
+    let sample = |word: u16| (word & mask).min(max_value) ^ flip;
     let mut samples = Vec::with_capacity(width as usize * height as usize);
     for row in bytes.chunks(stride_bytes as usize).take(height as usize) {
         let row = &row[..row_bytes as usize];
         match fourcc {
-            FourCc::Grey => samples.extend(row.iter().map(|&byte| u16::from(byte) ^ flip)),
-            FourCc::Yuyv => samples.extend(row.chunks_exact(2).map(|pair| u16::from(pair[0]) ^ flip)),
-            FourCc::Y10 | FourCc::Y12 | FourCc::Y16 => samples.extend(
-                row.chunks_exact(2).map(|pair| (u16::from_le_bytes([pair[0], pair[1]]) & max_value) ^ flip),
-            ),
+            FourCc::Grey => samples.extend(row.iter().map(|&byte| sample(u16::from(byte)))),
+            FourCc::Yuyv => samples.extend(row.chunks_exact(2).map(|pair| sample(u16::from(pair[0])))),
+            FourCc::Y10 | FourCc::Y12 | FourCc::Y16 => {
+                samples
+                    .extend(row.chunks_exact(2).map(|pair| sample(u16::from_le_bytes([pair[0], pair[1]]))));
+            }
         }
     }
     Ok(Radiograph { width, height, max_value, windowed: false, coloured_permille: 0, samples })

@@ -274,7 +274,8 @@ fn sizes_are_refused_from_the_header() {
 
 #[test]
 fn frames_are_unpacked() {
-    let layout = |fourcc, stride_bytes| FrameLayout { fourcc, width: 3, height: 2, stride_bytes };
+    let layout =
+        |fourcc, stride_bytes| FrameLayout { fourcc, width: 3, height: 2, stride_bytes, sample_bits: None };
     let grey = [1, 2, 3, 99, 4, 5, 6];
     let radiograph = unpack(&grey, &layout(FourCc::Grey, 4), false).unwrap();
     assert_eq!((radiograph.max_value, radiograph.windowed), (255, false));
@@ -295,6 +296,7 @@ proptest! {
     #[test]
     fn sixteen_bit_frames_come_back_whatever_their_stride(
         (fourcc, bits) in prop::sample::select(vec![(FourCc::Y10, 10), (FourCc::Y12, 12), (FourCc::Y16, 16)]),
+        fewer_bits in prop::option::of(8u32..=16),
         width in 1u32..40,
         height in 1u32..20,
         padding in 0u32..9,
@@ -302,6 +304,7 @@ proptest! {
         invert in any::<bool>(),
     ) {
         let mask = ((1u32 << bits) - 1) as u16;
+        let white = mask.min(((1u32 << fewer_bits.unwrap_or(16)) - 1) as u16);
         let word = |i: u32| (i.wrapping_mul(seed | 1) >> 7) as u16;
         let words: Vec<u16> = (0..width * height).map(word).collect();
         let stride_bytes = 2 * width + padding;
@@ -310,11 +313,12 @@ proptest! {
             bytes.extend(row.iter().flat_map(|w| w.to_le_bytes()));
             bytes.extend(std::iter::repeat_n(0xaa, padding as usize));
         }
-        let layout = FrameLayout { fourcc, width, height, stride_bytes };
+        let layout = FrameLayout { fourcc, width, height, stride_bytes, sample_bits: fewer_bits };
         let radiograph = unpack(&bytes, &layout, invert).unwrap();
-        prop_assert_eq!(radiograph.max_value, mask);
+        prop_assert_eq!(radiograph.max_value, white);
         for (found, word) in radiograph.samples.iter().zip(&words) {
-            let expected = if invert { mask - (word & mask) } else { word & mask };
+            let level = (word & mask).min(white);
+            let expected = if invert { white - level } else { level };
             prop_assert_eq!(*found, expected);
         }
         let needed = bytes.len() - padding as usize;

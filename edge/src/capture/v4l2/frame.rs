@@ -3,7 +3,8 @@
 //! A raw frame has no window of its own. It is windowed here, once, by the same percentiles as the model's
 //! preprocessing would, and kept as a 16-bit PNG whose black is 0 and whose white is 65535: decoding that file
 //! gives a windowed radiograph, so that scoring, the technician's page and a later look at the file all
-//! show the same picture, and a frame is a file like any other from then on.
+//! show the same picture, and a frame is a file like any other from then on. How much of its range the device had
+//! used is measured before, because the file shows it no more.
 
 use std::io::Cursor;
 
@@ -11,6 +12,8 @@ use contract::preprocess::{PreprocessSpec, apply_window};
 use contract::radiograph::frame::{FourCc, FrameError, FrameLayout, unpack};
 use contract::radiograph::{DecodeError, Limits, Radiograph, decode};
 use image::{ImageBuffer, ImageFormat, Luma};
+
+use crate::quality::RawExposure;
 
 /// How a device's frames are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,15 @@ impl PixelFormat {
             Self::Mjpg => *b"MJPG",
         }
     }
+}
+
+/// What the samples of a device's frames mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Samples {
+    /// Bone is dark.
+    pub(super) invert: bool,
+    /// Bits that the device fills, where they are fewer than the format's.
+    pub(super) bits: Option<u32>,
 }
 
 /// The bytes of one frame with what the device said of them.
@@ -60,6 +72,8 @@ pub struct CapturedFrame {
     pub width_px: u32,
     /// Height in pixels.
     pub height_px: u32,
+    /// How the frame was exposed, before it was windowed.
+    pub exposure: RawExposure,
 }
 
 /// Why a frame did not become an image file.
@@ -83,6 +97,7 @@ pub enum UnreadableFrame {
 /// their number.
 #[derive(Debug, Default)]
 pub(super) struct Mean {
+    samples: Samples,
     first: Option<Radiograph>,
     /// Of all frames but the first; empty while there is only that one.
     sums: Vec<u32>,
@@ -90,14 +105,13 @@ pub(super) struct Mean {
 }
 
 impl Mean {
-    /// Adds a frame. `invert` is for devices in whose frames bone is dark.
-    pub(super) fn add(
-        &mut self,
-        frame: RawFrame,
-        invert: bool,
-        limits: &Limits,
-    ) -> Result<(), UnreadableFrame> {
-        let frame = frame.into_radiograph(invert, limits)?;
+    pub(super) fn of(samples: Samples) -> Self {
+        Self { samples, ..Self::default() }
+    }
+
+    /// Adds a frame.
+    pub(super) fn add(&mut self, frame: RawFrame, limits: &Limits) -> Result<(), UnreadableFrame> {
+        let frame = frame.into_radiograph(self.samples, limits)?;
         self.frames += 1;
         let Some(first) = &self.first else {
             self.first = Some(frame);
@@ -113,13 +127,16 @@ impl Mean {
 
     /// The mean as an image file.
     pub(super) fn into_png(self, spec: &PreprocessSpec) -> Result<CapturedFrame, UnreadableFrame> {
-        let radiograph = apply_window(self.into_radiograph()?, spec);
+        let inverted = self.samples.invert;
+        let raw = self.into_radiograph()?;
+        let exposure = RawExposure::of(&raw, inverted);
+        let radiograph = apply_window(raw, spec);
         let (width, height) = (radiograph.width, radiograph.height);
         let plane = ImageBuffer::<Luma<u16>, _>::from_raw(width, height, radiograph.samples)
             .ok_or(UnreadableFrame::Samples(width, height))?;
         let mut png = Cursor::new(Vec::new());
         plane.write_to(&mut png, ImageFormat::Png)?;
-        Ok(CapturedFrame { png: png.into_inner(), width_px: width, height_px: height })
+        Ok(CapturedFrame { png: png.into_inner(), width_px: width, height_px: height, exposure })
     }
 
     /// The mean lies between whole samples: it is kept in as many of the 16 bits as there are.
@@ -138,11 +155,12 @@ impl Mean {
 }
 
 impl RawFrame {
-    fn into_radiograph(self, invert: bool, limits: &Limits) -> Result<Radiograph, UnreadableFrame> {
+    fn into_radiograph(self, samples: Samples, limits: &Limits) -> Result<Radiograph, UnreadableFrame> {
         let Self { bytes, format, width, height, stride_bytes } = self;
+        let Samples { invert, bits } = samples;
         match format {
             PixelFormat::Raw(fourcc) => {
-                let layout = FrameLayout { fourcc, width, height, stride_bytes };
+                let layout = FrameLayout { fourcc, width, height, stride_bytes, sample_bits: bits };
                 Ok(unpack(&bytes, &layout, invert)?)
             }
             PixelFormat::Mjpg => {
@@ -178,8 +196,8 @@ mod tests {
     }
 
     fn png(frame: RawFrame, invert: bool, spec: &PreprocessSpec) -> Result<CapturedFrame, UnreadableFrame> {
-        let mut mean = Mean::default();
-        mean.add(frame, invert, &Limits::default())?;
+        let mut mean = Mean::of(Samples { invert, bits: None });
+        mean.add(frame, &Limits::default())?;
         mean.into_png(spec)
     }
 
@@ -194,7 +212,7 @@ mod tests {
         };
         let mut mean = Mean::default();
         for level in [100, 101, 101, 101] {
-            mean.add(flat(level), false, &Limits::default()).unwrap();
+            mean.add(flat(level), &Limits::default()).unwrap();
         }
         let mean = mean.into_radiograph().unwrap();
         assert_eq!(mean.max_value, 65_535);
@@ -205,8 +223,8 @@ mod tests {
         );
 
         let mut uneven = Mean::default();
-        uneven.add(flat(1), false, &Limits::default()).unwrap();
-        assert!(uneven.add(ramp(64, 64, 128), false, &Limits::default()).is_err());
+        uneven.add(flat(1), &Limits::default()).unwrap();
+        assert!(uneven.add(ramp(64, 64, 128), &Limits::default()).is_err());
     }
 
     #[test]
@@ -214,7 +232,8 @@ mod tests {
         let spec = PreprocessSpec::square(64);
         for invert in [false, true] {
             let frame = ramp(200, 128, 416);
-            let raw = frame.clone().into_radiograph(invert, &Limits::default()).unwrap();
+            let samples = Samples { invert, bits: None };
+            let raw = frame.clone().into_radiograph(samples, &Limits::default()).unwrap();
             let stored = png(frame, invert, &spec).unwrap();
             let again = decode(&stored.png, &Limits::default()).unwrap().radiograph;
             assert!(again.windowed);
