@@ -75,7 +75,7 @@ async function run(): Promise<void> {
     (ms) => {
       slices.add(ms);
       keeper.changed();
-      draw.ask();
+      draw.later();
     },
   );
   let broker: Broker | null = null;

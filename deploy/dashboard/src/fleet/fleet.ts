@@ -3,7 +3,7 @@
 import { ackedThrough, ownCounts } from "../contract/health.ts";
 import type { Bad, BadReason, Delivered, Delivery, Message } from "../contract/read.ts";
 import type { StationBirth, StationHealth, StationStatus } from "../generated/payloads.ts";
-import { type History, history } from "./days.ts";
+import { dayOf, type History, history } from "./days.ts";
 import { type Presence, presence } from "./presence.ts";
 import { acknowledge, interrupt, observe, type Outbox, settle } from "./sequence.ts";
 import { Studies, STUDY_DAYS_MAX } from "./studies.ts";
@@ -71,6 +71,7 @@ export class Fleet {
   readonly bad = { counts: new Map<BadReason, number>(), last: [] as (Bad & { at: number })[] };
   readonly messages = { taken: 0, superseded: 0 };
   listeningSince: number | null = null;
+  readonly #histories = new WeakMap<StationHealth, History>();
   #changes = unchanged();
 
   restore(kept: Kept): void {
@@ -155,8 +156,14 @@ export class Fleet {
 
   /** A station's last 28 days: what it counted itself where its health says so, else what came here. */
   history(name: string, now: number): History {
-    const own = ownCounts(this.stations.get(name)?.health ?? null);
-    return own ? history(own, "station", now) : history(this.studies.counted(name), "page", now);
+    const health = this.stations.get(name)?.health ?? null;
+    const known = health && this.#histories.get(health);
+    if (known && known.days[0]?.day === dayOf(now)) return known;
+    const own = ownCounts(health);
+    if (!health || !own) return history(this.studies.counted(name), "page", now);
+    const made = history(own, "station", now);
+    this.#histories.set(health, made);
+    return made;
   }
 
   #station(name: string): Station | null {

@@ -1,5 +1,7 @@
 // One drawing per frame, however much changed; and how long drawings and slices of work took.
 
+/** Messages alone make the page draw no more often than this, so that most frames are free for who scrolls and types. */
+const LATER_MS = 150;
 /** Durations that are remembered. */
 const REMEMBERED = 600;
 
@@ -30,8 +32,17 @@ export class Meter {
 export class Draw {
   readonly meter = new Meter();
   #asked = false;
+  #timer: number | null = null;
 
   constructor(private readonly work: () => void) {}
+
+  /** Draws before long. */
+  later(): void {
+    this.#timer ??= window.setTimeout(() => {
+      this.#timer = null;
+      this.ask();
+    }, LATER_MS);
+  }
 
   /** Draws at the next frame. */
   ask(): void {

@@ -78,11 +78,16 @@ export function interval(comparison: Comparison, most: number): SVGElement {
   return shape("svg", { class: "interval", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...parts);
 }
 
+/** What the ends of a chart are, in words beneath it. */
+export function axis(...texts: string[]): HTMLElement {
+  return attributes(element("p", "axis soft", ...texts.map((text) => element("span", "", text))), { "aria-hidden": "true" });
+}
+
 /** What the colours of a chart mean. */
 export function legend(entries: readonly (readonly [tone: string, text: string])[]): HTMLElement {
   return element("ul", "legend", ...entries.map(([tone, text]) => {
     const swatch = shape("svg", { class: "shape", viewBox: "0 0 16 16", "aria-hidden": "true" }, shape("rect", { x: 1, y: 1, width: 14, height: 14, class: tone }));
-    return attributes(element("li", `mark ${tone}`, swatch, element("span", "plain", text)), {});
+    return element("li", `mark ${tone}`, swatch, element("span", "plain", text));
   }));
 }
 

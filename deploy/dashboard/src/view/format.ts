@@ -8,6 +8,9 @@ export function put(text: string, values: Record<string, string | number>): stri
   return text.replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
 }
 
+/** Orders names as people do, `moshi-2` before `moshi-10`. */
+export const byText = new Intl.Collator(WORDS.lang, { numeric: true }).compare;
+
 const whole = new Intl.NumberFormat(WORDS.lang);
 export const number = (count: number): string => whole.format(count);
 

@@ -3,7 +3,7 @@ import { count as countOf, type Range } from "../fleet/ranges.ts";
 import { gaps, type Gaps, type Outbox } from "../fleet/sequence.ts";
 import { WORDS } from "../words.ts";
 import { element, fill, link, say, tick } from "./dom.ts";
-import { ago, number, put, ranges } from "./format.ts";
+import { ago, byText, number, put, ranges } from "./format.ts";
 import type { Context, Screen } from "./screen.ts";
 import { type Column, Table } from "./table.ts";
 
@@ -34,7 +34,7 @@ export function gapColumns(withStation: boolean): Column<Sequence>[] {
     },
   });
   const station: Column<Sequence> = {
-    key: "station", title: titles.station, className: "name", order: (a, b) => a.outbox.station.localeCompare(b.outbox.station, "en", { numeric: true }),
+    key: "station", title: titles.station, className: "name", order: (a, b) => byText(a.outbox.station, b.outbox.station),
     draw: (cell, { outbox: { station: name } }) => fill(cell, name, () => [link(name, `#/station/${name}`)]),
   };
   return [

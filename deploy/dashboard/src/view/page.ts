@@ -20,7 +20,7 @@ export function pageScreen(context: Context): Screen {
   const list = element("dl", "facts");
   const counts = element("ul", "legend");
   const table = new Table<Bad & { at: number; index: number }>({
-    label: TEXT.bad, ask, key: ({ index }) => String(index), empty: () => TEXT.none_bad, growsOnTop: true,
+    label: TEXT.bad, ask, key: ({ index }) => String(index), empty: () => TEXT.none_bad, growsOnTop: true, rows: 8,
     columns: [
       { key: "at", title: TEXT.bad_columns.at, className: "short", draw: (cell, { at }, now) => say(cell, when(at, now)) },
       { key: "topic", title: TEXT.bad_columns.topic, className: "wide", draw: (cell, { topic }) => say(cell, topic) },

@@ -2,9 +2,9 @@
 import { type History, split } from "../fleet/days.ts";
 import { compare, type Comparison, type Measure, MEASURES, share, studies, STUDIES_MIN } from "../fleet/rates.ts";
 import { WORDS } from "../words.ts";
-import { choice, element, fill, labelled, link, say, tick } from "./dom.ts";
+import { attributes, choice, element, fill, labelled, link, say, tick } from "./dom.ts";
 import { interval } from "./chart.ts";
-import { number, percent, put } from "./format.ts";
+import { byText, number, percent, put } from "./format.ts";
 import type { Context, Screen } from "./screen.ts";
 import { type Column, Table } from "./table.ts";
 
@@ -43,7 +43,8 @@ export function comparisonParts(comparison: Comparison, measure: Measure): (Node
   const was = before.n > 0 ? percent(before.k / before.n) : TEXT.nothing;
   const sign = verdict === "higher" ? "\u25b2" : verdict === "lower" ? "\u25bc" : "";
   const words = verdict === "few" ? put(TEXT.few, { now }) : put(TEXT.was, { now, before: was });
-  const figures = element("span", differs(comparison) ? "differs" : "", sign ? `${sign} ${TEXT.verdicts[verdict]}: ${words}` : words);
+  const figures = element("span", differs(comparison) ? "differs" : "", words);
+  if (sign) figures.prepend(attributes(element("span", "", `${sign} `), { "aria-hidden": "true" }), element("span", "unseen", `${TEXT.verdicts[verdict]}: `));
   figures.title = put(TEXT.interval, { low: percent(low, 1), high: percent(high, 1) });
   return [interval(comparison, SCALE[measure]), figures];
 }
@@ -58,7 +59,7 @@ function columns(): Column<Row>[] {
   });
   return [
     {
-      key: "station", title: TEXT.columns.station, className: "name", order: (a, b) => a.station.localeCompare(b.station, "en", { numeric: true }),
+      key: "station", title: TEXT.columns.station, className: "name", order: (a, b) => byText(a.station, b.station),
       draw: (cell, { station }) => fill(cell, station, () => [link(station, `#/station/${station}`)]),
     },
     {
@@ -102,7 +103,7 @@ export function ratesScreen({ fleet, ask }: Context): Screen {
       }).filter(({ recent, before }) => recent + before > 0);
     }
     const shown = rows.filter(({ comparisons: all }) => !onlyDiffering || MEASURES.some((name) => differs(all[name])));
-    shown.sort(table.order ?? ((a, b) => b.evidence - a.evidence || a.station.localeCompare(b.station, "en", { numeric: true })));
+    shown.sort(table.order ?? ((a, b) => b.evidence - a.evidence || byText(a.station, b.station)));
     say(count, put(WORDS.stations.shown, { count: number(shown.length), all: number(rows.length) }));
     table.draw(shown, now);
   };

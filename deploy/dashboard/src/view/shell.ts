@@ -36,7 +36,7 @@ export class Shell {
     document.documentElement.lang = WORDS.lang;
     document.title = WORDS.title;
     const nav = attributes(element("nav", "", ...this.#links), { "aria-label": WORDS.nav.label, hidden: true });
-    const header = element("header", "", element("p", "name", WORDS.title), nav, this.#state);
+    const header = element("header", "", element("p", "brand", WORDS.title), nav, this.#state);
     body.replaceChildren(element("div", "bands", this.#demonstration, this.#silent), header, this.#main, element("footer", "", WORDS.notice));
     this.#demonstration.hidden = true;
     window.addEventListener("hashchange", () => this.#go(true));

@@ -6,7 +6,7 @@ import { gaps } from "../fleet/sequence.ts";
 import type { Study } from "../fleet/study.ts";
 import { time } from "../fleet/study.ts";
 import { WORDS } from "../words.ts";
-import { DAY_TONES, days as daysChart, deciles, legend, line } from "./chart.ts";
+import { axis, DAY_TONES, days as daysChart, deciles, legend, line } from "./chart.ts";
 import { attributes, element, fill, link, say } from "./dom.ts";
 import { age, bytes, degrees, number, part, put, reason, when } from "./format.ts";
 import { gapColumns, type Sequence, sequenceKey } from "./gaps.ts";
@@ -89,7 +89,7 @@ function pastPart(context: Context, name: string): { root: HTMLElement; draw: (n
       const counts = past.days.map((day) => day.counts);
       const sum = counts.reduce((total, one) => plus(total, one), none());
       const label = put(TEXT.days_label, { ...sum, deciles: "" });
-      return [daysChart(counts, label), legend(DAY_TONES.map(([answer, tone]) => [tone, WORDS.answers[answer]] as const))];
+      return [daysChart(counts, label), axis(past.days.at(-1)?.day ?? "", past.days[0]?.day ?? ""), legend(DAY_TONES.map(([answer, tone]) => [tone, WORDS.answers[answer]] as const))];
     });
     fill(table, sign, () => {
       const heads = [TEXT.day, ...DAY_TONES.map(([answer]) => WORDS.answers[answer])];
@@ -107,7 +107,7 @@ function pastPart(context: Context, name: string): { root: HTMLElement; draw: (n
       const verdict = TEXT.index_verdicts[index !== null && index >= INDEX_MOVED ? "moved" : "same"];
       const words = index === null ? TEXT.index_few : put(TEXT.index, { index: index.toFixed(2), verdict });
       return [
-        element("h3", "", TEXT.scores), deciles(parts.recent, parts.before, label),
+        element("h3", "", TEXT.scores), deciles(parts.recent, parts.before, label), axis("0", TEXT.probability, "1"),
         legend([["quiet", TEXT.before], ["action", TEXT.recent]]), element("p", "soft", words),
       ];
     });
@@ -153,8 +153,8 @@ export function stationScreen(context: Context, name: string): Screen {
   const [what, how] = [element("dl", "facts"), element("dl", "facts")];
   const past = pastPart(context, name);
   const health = healthPart(context, name);
-  const sequences = new Table<Sequence>({ label: TEXT.gaps, columns: gapColumns(false), key: sequenceKey, ask, empty: () => WORDS.gaps.none });
-  const results = new Table<Study>({ label: TEXT.results, columns: studyColumns(false), key: studyKey, ask, empty: () => WORDS.results.none, growsOnTop: true });
+  const sequences = new Table<Sequence>({ label: TEXT.gaps, columns: gapColumns(false), key: sequenceKey, ask, empty: () => WORDS.gaps.none, rows: 4 });
+  const results = new Table<Study>({ label: TEXT.results, columns: studyColumns(false), key: studyKey, ask, empty: () => WORDS.results.none, growsOnTop: true, rows: 10 });
   const body = element("div", "station",
     element("div", "cards", element("section", "card", element("h2", "", TEXT.health), warned, how), element("section", "card", element("h2", "", TEXT.identity), what)),
     past.root, health.root,

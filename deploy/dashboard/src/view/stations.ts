@@ -5,7 +5,7 @@ import { studies } from "../fleet/rates.ts";
 import { time } from "../fleet/study.ts";
 import { WORDS } from "../words.ts";
 import { attributes, button, element, fill, labelled, link, say } from "./dom.ts";
-import { age, ago, bytes, degrees, number, put, when } from "./format.ts";
+import { age, ago, byText, bytes, degrees, number, put, when } from "./format.ts";
 import { presenceMark, warningMark } from "./marks.ts";
 import type { Context, Screen } from "./screen.ts";
 import { Table } from "./table.ts";
@@ -23,7 +23,7 @@ interface Row {
 
 type Shown = Presence | "all" | "warned";
 
-const byName = (a: Row, b: Row): number => a.station.name.localeCompare(b.station.name, "en", { numeric: true });
+const byName = (a: Row, b: Row): number => byText(a.station.name, b.station.name);
 const byNeed = (a: Row, b: Row): number =>
   ORDER.indexOf(a.presence) - ORDER.indexOf(b.presence) || b.warnings.length - a.warnings.length || byName(a, b);
 
@@ -63,10 +63,10 @@ function columns(context: Context): ConstructorParameters<typeof Table<Row>>[0][
       draw: (cell, { warnings }) => fill(cell, warnings.join(), () => warnings.map(warningMark)),
     },
     {
-      key: "model", title: titles.model, className: "model", order: (a, b) => model(a.station).localeCompare(model(b.station)),
+      key: "model", title: titles.model, className: "model", order: (a, b) => byText(model(a.station), model(b.station)),
       draw: (cell, { station }) => {
         const demonstration = context.fleet.isDemonstration(station);
-        fill(cell, `${model(station)} ${demonstration}`, () => [model(station), demonstration ? element("span", "demo", WORDS.demonstration_mark) : null]);
+        fill(cell, `${model(station)} ${demonstration}`, () => [demonstration ? element("span", "demo", WORDS.demonstration_mark) : null, model(station)]);
       },
     },
     {

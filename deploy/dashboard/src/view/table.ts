@@ -1,9 +1,9 @@
 // A table of any length: only the rows that are seen, and a few around them, are in the page. Rows have one height; a row stays
 // the same element while its item is shown, so that the focus and the reader of screens are left in peace.
-import { attributes, button, element } from "./dom.ts";
+import { attributes, button, element, say } from "./dom.ts";
 
-/** Height of a row in pixels; style.css has the same. */
-export const ROW_PX = 44;
+/** Height of a row in pixels, and of the head; style.css has the same. */
+const ROW_PX = 45;
 /** Rows beyond either end of what is seen. */
 const MARGIN_ROWS = 6;
 
@@ -34,6 +34,8 @@ export interface Options<Item> {
   empty: () => string;
   /** Whether new items come on top, so that what one reads must not move. */
   growsOnTop?: boolean;
+  /** Most rows that are seen at once, where the table stands among other things; else it fills what there is. */
+  rows?: number;
 }
 
 export class Table<Item> {
@@ -53,7 +55,7 @@ export class Table<Item> {
     this.#heads = options.columns.map((column) => this.#head(column));
     const head = element("thead", "", element("tr", "", ...this.#heads));
     for (const space of [this.#above, this.#below]) {
-      space.append(attributes(element("td"), { colspan: options.columns.length }));
+      space.append(element("td"));
       space.setAttribute("aria-hidden", "true");
     }
     this.#table.append(head, this.#body);
@@ -74,13 +76,17 @@ export class Table<Item> {
   draw(items: readonly Item[], now: number): void {
     const grown = items.length - this.#items.length;
     if (this.options.growsOnTop && grown > 0 && this.#items.length > 0 && this.#scroll.scrollTop > ROW_PX) this.#scroll.scrollTop += grown * ROW_PX;
-    this.#items = items;
-    this.#empty.textContent = items.length === 0 ? this.options.empty() : "";
-    this.#scroll.hidden = items.length === 0;
-    attributes(this.#table, { "aria-rowcount": items.length + 1 });
-
+    // What is measured is measured before anything is changed, or the browser would lay everything out twice.
     const first = Math.max(0, Math.floor(this.#scroll.scrollTop / ROW_PX) - MARGIN_ROWS);
-    const count = Math.ceil(this.#scroll.clientHeight / ROW_PX) + 2 * MARGIN_ROWS;
+    const seen = this.options.rows ?? Math.ceil(this.#scroll.clientHeight / ROW_PX);
+    const count = seen + 2 * MARGIN_ROWS;
+    if (seen === 0 && items.length > 0) this.options.ask();
+
+    this.#items = items;
+    say(this.#empty, items.length === 0 ? this.options.empty() : "");
+    this.#scroll.hidden = items.length === 0;
+    if (this.options.rows) this.#scroll.style.height = `${(Math.min(this.options.rows, items.length) + 1) * ROW_PX + 2}px`;
+    attributes(this.#table, { "aria-rowcount": items.length + 1 });
     const shown = items.slice(first, first + count);
     this.#place(shown, first, now);
     this.#above.style.height = `${first * ROW_PX}px`;
