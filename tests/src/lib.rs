@@ -8,6 +8,7 @@ pub mod dcmtk;
 pub mod infer;
 pub mod made;
 pub mod nan_bundle;
+pub mod simulated;
 pub mod station;
 pub mod wait;
 pub mod webdriver;

@@ -117,7 +117,7 @@ export const WORDS = {
     window: "Compare",
     windows: { 1: "today with the 27 days before", 7: "the last 7 days with the 21 days before" } as Record<string, string>,
     explain:
-      "Abnormal and uncertain are shares of the scored studies, rejected of all. The bar is the 95 % Wilson interval of the recent share, the tick is the share before. \u25b2 and \u25bc mark a difference that chance hardly explains: the 99.9 % interval (Newcombe) of the difference excludes nothing changed. Fewer than {count} studies on either side are not compared. A difference is a reason to look (other patients, another technician, a dirty plate, a drifting model), not a finding.",
+      "Abnormal and uncertain are shares of the scored studies, rejected of all. The bar is the 95 % Wilson interval of the recent share, the tick is the share before; it spans 100 % for abnormal, 60 % for uncertain, 40 % for rejected. \u25b2 and \u25bc mark a difference that chance hardly explains: the 99.9 % interval (Newcombe) of the difference excludes zero. Fewer than {count} studies on either side are not compared. A difference is a reason to look (other patients, another technician, a dirty plate, a drifting model), not a finding.",
     columns: { station: "Station", studies: "Studies", abnormal: "Abnormal", uncertain: "Uncertain", rejected: "Rejected", source: "Counted by" },
     studies: "{recent} / {before}",
     source: { station: "the station", page: "this page" },
