@@ -39,11 +39,19 @@ async function clientName(storage: Storage | null): Promise<string> {
   return made;
 }
 
-/** Listens with a login until it ends; gives why the broker refused it, or null once it answered. */
-function listen(login: Login, client: string, fleet: Fleet, intake: Intake, context: Context): Promise<{ broker: Broker; refused: string | null }> {
+/**
+ * Listens with a login; gives why the broker refused it, or null once it answered. A login that was just entered is given up when
+ * nothing answers (`patient` is false); one that was kept is tried until something does.
+ */
+function listen(
+  login: Login, client: string, patient: boolean, fleet: Fleet, intake: Intake, context: Context,
+): Promise<{ broker: Broker; refused: string | null }> {
+  const { refused } = WORDS.connection;
   return new Promise((resolve) => {
+    let answered = false;
     const broker: Broker = new Broker(login, client, intake, {
       connected: (resumed) => {
+        answered = true;
         context.session.resumed = resumed;
         fleet.listen(resumed, Date.now());
         shell.connected();
@@ -51,11 +59,19 @@ function listen(login: Login, client: string, fleet: Fleet, intake: Intake, cont
         resolve({ broker, refused: null });
       },
       lost: () => {
+        if (!answered && !patient) {
+          void broker.end(false);
+          resolve({ broker, refused: refused.unreachable });
+        }
         fleet.deafen();
         shell.lost();
         context.ask();
       },
-      refused: (why) => resolve({ broker, refused: WORDS.connection.refused[why] }),
+      refused: (why) => {
+        answered = true;
+        resolve({ broker, refused: refused[why] });
+      },
+      denied: () => shell.complain(refused.not_allowed),
       taken: () => shell.complain(WORDS.connection.taken),
     });
   });
@@ -97,12 +113,13 @@ async function run(): Promise<void> {
   let why = "";
   let ticking = false;
   while (broker === null) {
-    const asked = known && !why ? { login: known, keep: true } : await askLogin(shell.place, why, known);
+    const kept = known !== null && why === "";
+    const asked = kept && known ? { login: known, keep: true } : await askLogin(shell.place, why, known);
     known = asked.login;
     context.session.address = asked.login.address;
     // With a login that was kept, what was seen is shown before the broker answers.
-    if (asked.keep && !why && (await storage?.setting("login"))) begin();
-    const answer = await listen(asked.login, client, fleet, intake, context);
+    if (kept) begin();
+    const answer = await listen(asked.login, client, kept, fleet, intake, context);
     why = answer.refused ?? "";
     if (why) continue;
     broker = answer.broker;

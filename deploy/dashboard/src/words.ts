@@ -19,6 +19,7 @@ export const WORDS = {
       login: "The broker does not know this name and password.",
       not_allowed: "The broker does not let this login read.",
       banned: "The broker has banned this browser.",
+      unreachable: "There is no broker that answers there.",
     },
     taken: "Another browser took over this session.",
   },

@@ -56,20 +56,27 @@ function identity(result: Delivered): string {
   return `${result.station} ${own}`;
 }
 
+/** Words of a station are kept this long; nothing of the contract's comes near it. */
+const WORDS_MAX_CHARS = 200;
+const REASONS_MAX = 20;
+
+const clip = (text: string): string => text.slice(0, WORDS_MAX_CHARS);
+const clipped = (text: string | null | undefined): string | null => (text == null ? null : clip(text));
+
 export function toStudy(result: Delivered, now: number): Study {
-  const reasons = (list: readonly (string | undefined)[]): string[] => [...new Set(list.filter((one) => one !== undefined))];
+  const reasons = (list: readonly (string | undefined)[]): string[] => [...new Set(list.filter((one) => one !== undefined))].slice(0, REASONS_MAX).map(clip);
   return {
     station: result.station,
     outboxId: result.outbox_id,
     seq: result.seq,
     id: identity(result),
-    number: result.study.number ?? null,
-    type: result.study.type ?? null,
+    number: clipped(result.study.number),
+    type: clipped(result.study.type),
     revision: result.study.revision,
     outcome: result.outcome,
     answer: result.answer ?? null,
-    withheld: result.answer_withheld ?? null,
-    reason: result.reason ?? null,
+    withheld: clipped(result.answer_withheld),
+    reason: clipped(result.reason),
     probability: result.study.probability ?? null,
     closedAt: time(result.study.closed_at),
     clockSynchronised: result.clock_synchronised ?? null,
@@ -77,7 +84,7 @@ export function toStudy(result: Delivered, now: number): Study {
     views: result.views.length,
     refused: reasons(result.views.map((view) => view.rejected?.reason)),
     overruled: reasons(result.views.flatMap((view) => view.overruled ?? [])),
-    model: `${result.model.name} ${result.model.version}`,
+    model: clip(`${result.model.name} ${result.model.version}`),
     demonstration: isDemonstration(result),
   };
 }

@@ -18,15 +18,17 @@ const MESSAGE_MAX_BYTES = 1_500_000;
 
 /** MQTT 5 reason codes (section 2.4) after which trying again is of no use. */
 const REFUSED = { 0x84: "version", 0x85: "client", 0x86: "login", 0x87: "not_allowed", 0x8a: "banned", 0x8c: "login" } as const;
-export type Refusal = (typeof REFUSED)[keyof typeof REFUSED];
+export type Refusal = (typeof REFUSED)[keyof typeof REFUSED] | "unreachable";
 
 export interface Events {
   /** The broker answered; `resumed` when it had kept a session. */
   connected(resumed: boolean): void;
-  /** No connection; it is tried again. */
+  /** No connection; it is tried again unless this one is ended. */
   lost(): void;
   /** The broker refuses; it is not tried again. */
   refused(why: Refusal): void;
+  /** The broker lets this login in, and not read. */
+  denied(): void;
   /** Another page uses the same session; this one gives up. */
   taken(): void;
 }
@@ -61,8 +63,11 @@ export class Broker {
     };
     this.#client.on("connect", (packet: IConnackPacket) => {
       events.connected(packet.sessionPresent);
-      this.#client.subscribe(SEQUENCE, { qos: 1 });
-      this.#client.subscribe(KEPT, { qos: 0 });
+      for (const [topics, qos] of [[SEQUENCE, 1], [KEPT, 0]] as const) {
+        this.#client.subscribe(topics, { qos }, (error) => {
+          if (error && this.#client.connected) events.denied();
+        });
+      }
     });
     this.#client.on("close", () => events.lost());
     this.#client.on("error", (error) => {

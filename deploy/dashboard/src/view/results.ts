@@ -87,6 +87,7 @@ export function resultsScreen({ fleet, ask }: Context): Screen {
   const types = choice([["", WORDS.filter.all]], (value) => change("type", value));
   const change = (name: keyof Filter, value: string): void => {
     filter[name] = value;
+    table.top();
     ask();
   };
   const known = new Set<string>();

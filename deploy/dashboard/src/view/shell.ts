@@ -18,12 +18,15 @@ const SCREENS: readonly (readonly [hash: string, name: string, make: (context: C
   ["#/page", WORDS.nav.page, pageScreen],
 ];
 const STATION = "#/station/";
+/** A connection that is back sooner than this is not spoken of. */
+const LOST_SHOWN_MS = 5_000;
 
 export class Shell {
   readonly #main = attributes(element("main"), { id: "main", tabindex: -1 });
   readonly #state = attributes(element("p", "connection"), { role: "status" });
   readonly #demonstration = element("p", "band demonstration");
   readonly #silent = attributes(element("p", "band silent"), { role: "alert", hidden: true });
+  readonly #complaint = attributes(element("p", "band silent"), { role: "alert", hidden: true });
   readonly #links = SCREENS.map(([hash, name]) => link(name, hash));
   readonly #kept = new Map<string, Screen>();
   #screen: Screen | null = null;
@@ -37,7 +40,7 @@ export class Shell {
     document.title = WORDS.title;
     const nav = attributes(element("nav", "", ...this.#links), { "aria-label": WORDS.nav.label, hidden: true });
     const header = element("header", "", element("p", "brand", WORDS.title), nav, this.#state);
-    body.replaceChildren(element("div", "bands", this.#demonstration, this.#silent), header, this.#main, element("footer", "", WORDS.notice));
+    body.replaceChildren(element("div", "bands", this.#demonstration, this.#complaint, this.#silent), header, this.#main, element("footer", "", WORDS.notice));
     this.#demonstration.hidden = true;
     window.addEventListener("hashchange", () => this.#go(true));
   }
@@ -67,8 +70,8 @@ export class Shell {
 
   /** Says something that is wrong with the page itself. */
   complain(text: string): void {
-    say(this.#silent, text);
-    this.#silent.hidden = false;
+    say(this.#complaint, text);
+    this.#complaint.hidden = false;
   }
 
   #go(moved: boolean): void {
@@ -98,8 +101,8 @@ export class Shell {
     const { on, off, connecting, off_since } = WORDS.connection;
     say(this.#state, this.#connected ? on : context.session.resumed === null ? connecting : off);
     this.#state.className = `connection ${this.#connected ? "good" : "bad"}`;
-    if (this.#lostAt !== null && now - this.#lostAt > 5_000) this.complain(put(off_since, { time: when(this.#lostAt, now) }));
-    else if (this.#connected) this.#silent.hidden = true;
+    this.#silent.hidden = this.#lostAt === null || now - this.#lostAt < LOST_SHOWN_MS;
+    if (this.#lostAt !== null) say(this.#silent, put(off_since, { time: when(this.#lostAt, now) }));
     const demonstrations = [...fleet.stations.values()].filter((station) => fleet.isDemonstration(station)).length;
     this.#demonstration.hidden = demonstrations === 0;
     say(this.#demonstration, put(WORDS.demonstration, { count: number(demonstrations), all: number(fleet.stations.size) }));

@@ -72,6 +72,12 @@ export class Table<Item> {
     return sort.back ? (a, b) => order(b, a) : order;
   }
 
+  /** Goes back to the first item. */
+  top(): void {
+    this.#scroll.scrollTop = 0;
+    this.#items = [];
+  }
+
   /** Shows items, in this order. */
   draw(items: readonly Item[], now: number): void {
     const grown = items.length - this.#items.length;
