@@ -24,7 +24,7 @@ interface Settings {
 interface Schema extends DBSchema {
   stations: { key: string; value: Station };
   outboxes: { key: [station: string, outboxId: string]; value: Outbox };
-  studies: { key: [station: string, outboxId: string, seq: number]; value: Study; indexes: { heardAt: number } };
+  studies: { key: [station: string, outboxId: string, seq: number]; value: Study };
   samples: { key: [station: string, slot: number]; value: Sample; indexes: { slot: number } };
   settings: { key: keyof Settings; value: Settings[keyof Settings] };
 }
@@ -40,7 +40,7 @@ export class Storage {
       upgrade(db) {
         db.createObjectStore("stations", { keyPath: "name" });
         db.createObjectStore("outboxes", { keyPath: ["station", "outboxId"] });
-        db.createObjectStore("studies", { keyPath: ["station", "outboxId", "seq"] }).createIndex("heardAt", "heardAt");
+        db.createObjectStore("studies", { keyPath: ["station", "outboxId", "seq"] });
         db.createObjectStore("samples", { keyPath: ["station", "slot"] }).createIndex("slot", "slot");
         db.createObjectStore("settings");
       },
@@ -50,8 +50,10 @@ export class Storage {
   async kept(): Promise<Kept> {
     const tx = this.db.transaction(["stations", "outboxes", "studies"]);
     const [stations, outboxes, studies] = await Promise.all([
-      tx.objectStore("stations").getAll(), tx.objectStore("outboxes").getAll(), tx.objectStore("studies").index("heardAt").getAll(),
+      tx.objectStore("stations").getAll(), tx.objectStore("outboxes").getAll(), tx.objectStore("studies").getAll(),
     ]);
+    // Reading all and sorting is quicker than reading by an index.
+    studies.sort((a, b) => a.heardAt - b.heardAt);
     return { stations, outboxes, studies };
   }
 

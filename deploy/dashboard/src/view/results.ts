@@ -49,7 +49,7 @@ export function studyColumns(withStation: boolean): Column<Study>[] {
       draw: (cell, study) => {
         const text = notes(study);
         fill(cell, `${text} ${study.demonstration}`, () => [study.demonstration ? element("span", "demo", WORDS.demonstration_mark) : null, text]);
-        if (text) cell.title = text;
+        cell.title = text;
       },
     },
   ];

@@ -1,5 +1,5 @@
 // A table of any length: only the rows that are seen, and a few around them, are in the page. Rows have one height; a row stays
-// the same element while its item is shown, so that the focus and the reader of screens are left in peace.
+// the same element while its item is shown, so that the focus and the reader of screens are left in peace; later it shows another.
 import { attributes, button, element, say } from "./dom.ts";
 
 /** Height of a row in pixels, and of the head; style.css has the same. */
@@ -16,12 +16,6 @@ export interface Column<Item> {
   draw: (cell: HTMLTableCellElement, item: Item, now: number) => void;
   /** Orders items; a column without it cannot be sorted by. */
   order?: (a: Item, b: Item) => number;
-}
-
-interface Row<Item> {
-  root: HTMLTableRowElement;
-  cells: HTMLTableCellElement[];
-  item: Item;
 }
 
 export interface Options<Item> {
@@ -46,7 +40,9 @@ export class Table<Item> {
   readonly #above = element("tr", "space");
   readonly #below = element("tr", "space");
   readonly #empty = element("p", "empty");
-  readonly #rows = new Map<string, Row<Item>>();
+  readonly #rows = new Map<string, HTMLTableRowElement>();
+  /** Rows that are out of sight, to be used again. */
+  readonly #spare: HTMLTableRowElement[] = [];
   readonly #heads: HTMLTableCellElement[];
   #items: readonly Item[] = [];
   #sort: { column: Column<Item>; back: boolean } | null = null;
@@ -104,30 +100,25 @@ export class Table<Item> {
     for (const [key, row] of this.#rows) {
       if (keep.has(key)) continue;
       // Who has the focus in a row that is scrolled away goes on from the table.
-      if (row.root.contains(document.activeElement)) this.#scroll.focus({ preventScroll: true });
-      row.root.remove();
+      if (row.contains(document.activeElement)) this.#scroll.focus({ preventScroll: true });
+      row.remove();
       this.#rows.delete(key);
+      this.#spare.push(row);
     }
     if (!this.#above.isConnected) this.#body.append(this.#above, this.#below);
     let before: Element = this.#above;
     shown.forEach((item, i) => {
       const key = this.options.key(item);
-      const row = this.#rows.get(key) ?? this.#row(item);
+      const row = this.#rows.get(key) ?? this.#spare.pop() ?? element("tr", "", ...this.options.columns.map((column) => element("td", column.className)));
       this.#rows.set(key, row);
-      row.item = item;
-      attributes(row.root, { "aria-rowindex": first + i + 2 });
+      attributes(row, { "aria-rowindex": first + i + 2 });
       this.options.columns.forEach((column, c) => {
         const cell = row.cells[c];
         if (cell) column.draw(cell, item, now);
       });
-      if (before.nextElementSibling !== row.root) before.after(row.root);
-      before = row.root;
+      if (before.nextElementSibling !== row) before.after(row);
+      before = row;
     });
-  }
-
-  #row(item: Item): Row<Item> {
-    const cells = this.options.columns.map((column) => element("td", column.className));
-    return { root: element("tr", "", ...cells), cells, item };
   }
 
   #head(column: Column<Item>): HTMLTableCellElement {
