@@ -1,6 +1,6 @@
 // Makes src/generated from the JSON Schemas of the payloads: their TypeScript types, and functions that say whether a
 // value is such a payload. The functions are made here and not in the browser, whose policy forbids the page to make code.
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import Ajv from "ajv/dist/2020.js";
 import standalone from "ajv/dist/standalone/index.js";
@@ -8,7 +8,7 @@ import { compile } from "json-schema-to-typescript";
 
 const SCHEMAS = fileURLToPath(new URL("../../../edge/contract/schemas/", import.meta.url));
 const OUT = fileURLToPath(new URL("../src/generated/", import.meta.url));
-const PAYLOADS = ["status", "birth", "health", "result", "tombstone"];
+const WANTED = ["status", "birth", "health", "result", "tombstone"];
 /** Code lists that may grow within `v1`. What the page does not know of them it shows as it came. */
 const OPEN_LISTS = ["RejectReason", "WithheldReason", "PointSource", "DropReason"];
 
@@ -21,6 +21,8 @@ async function read(name) {
   return schema;
 }
 
+const there = await readdir(SCHEMAS);
+const PAYLOADS = WANTED.filter((name) => there.includes(`${name}.json`));
 const schemas = await Promise.all(PAYLOADS.map(read));
 const bannerComment = "// Made by scripts/generate.mjs from edge/contract/schemas.";
 

@@ -117,6 +117,14 @@ test("what a station counted itself goes before what this page counted, and a to
   assert.deepEqual([days[0]?.counts.abnormal, days[0]?.counts.deciles[9], days[1]?.counts.normal], [7, 7, 0]);
 });
 
+test("counts that are none are left out", () => {
+  for (const days of ["x", [null, 1, { day: 3 }, { day: "2026-03-20", score_deciles: ["a"] }, { day: "2026-03-20", score_deciles: Array(10).fill(0), normal: -1, abnormal: 1e99 }]]) {
+    const fleet = new Fleet();
+    fleet.take({ kind: "health", station: "clinic-1", retained: true, payload: health({ days }) as never }, NOW);
+    assert.equal(fleet.history("clinic-1", NOW).days[0]?.counts.abnormal, 0);
+  }
+});
+
 test("bad messages are counted by reason, and the newest are shown", () => {
   const fleet = new Fleet();
   for (let i = 0; i < 300; i += 1) send(fleet, "result", `{ ${i}`);

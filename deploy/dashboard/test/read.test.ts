@@ -50,6 +50,13 @@ test("bad messages are refused, each for its reason", () => {
   assert.equal(refused(at, JSON.stringify(result(1)).replace('"seq":1', '"seq":18446744073709551615')), "number");
 });
 
+test("a tombstone has its place in the sequence", () => {
+  const tombstone = { station: "clinic-1", outbox_id: "a1", seq: 2, oldest_unsent_seq: 2, reason: "purged", may_follow: false, study: null, detail: null, at: "2026-03-20T11:59:00Z" };
+  assert.equal(read("ulna/v1/clinic-1/tombstone", bytes(tombstone), false).kind, "tombstone");
+  for (const change of [{ seq: "2" }, { outbox_id: 1 }, { seq: null }]) assert.match(refused("ulna/v1/clinic-1/tombstone", { ...tombstone, ...change }), /schema|no_delivery/);
+  assert.match(refused("ulna/v1/clinic-1/tombstone", "null"), /schema|no_delivery/);
+});
+
 test("what is wrong is said without the payload's words", () => {
   const message = read("ulna/v1/clinic-1/result", bytes(result(1, { answer: "Jane Doe" })), false);
   assert.ok(message.kind === "bad" && message.detail.startsWith("/answer") && !message.detail.includes("Jane"), JSON.stringify(message));

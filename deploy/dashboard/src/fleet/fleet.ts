@@ -159,7 +159,7 @@ export class Fleet {
     const health = this.stations.get(name)?.health ?? null;
     const known = health && this.#histories.get(health);
     if (known && known.days[0]?.day === dayOf(now)) return known;
-    const own = ownCounts(health);
+    const own = health && ownCounts(health);
     if (!health || !own) return history(this.studies.counted(name), "page", now);
     const made = history(own, "station", now);
     this.#histories.set(health, made);

@@ -1,4 +1,5 @@
 // One station: what it is, how it is, how it was.
+import { camera, figure, model as currentModel } from "../contract/health.ts";
 import { split } from "../fleet/days.ts";
 import { SAMPLE_DAYS_MAX, type Sample, SLOT_MS, type Station } from "../fleet/fleet.ts";
 import { INDEX_MOVED, MEASURES, none, plus, scored, stabilityIndex } from "../fleet/rates.ts";
@@ -36,7 +37,7 @@ export function facts(root: HTMLElement, list: readonly Fact[]): void {
 
 function identity(station: Station): Fact[] {
   const { birth, health } = station;
-  const model = health?.model ?? birth?.model;
+  const model = currentModel(health) ?? birth?.model;
   const list: Fact[] = [];
   if (model) {
     list.push([TEXT.facts.model, `${model.name} ${model.version}`], [TEXT.facts.purpose, TEXT.purposes[model.purpose] ?? model.purpose]);
@@ -54,16 +55,19 @@ function condition({ health }: Station, now: number): Fact[] {
   const oldest = health.outbox_oldest_age_s;
   const queue = number(health.outbox_depth);
   const free = bytes(health.disk_free_bytes);
+  const total = figure(health, "disk_total_bytes");
+  const load = figure(health, "load_1m");
+  const grabber = camera(health);
   const list: Fact[] = [
     [names.queue, oldest ? put(WORDS.stations.queue, { count: queue, age: age(oldest * 1000) }) : queue],
     [names.dead, number(health.outbox_dead)],
     [names.waiting, number(health.images_waiting)],
-    [names.disk, health.disk_total_bytes ? put(TEXT.disk, { free, total: bytes(health.disk_total_bytes) }) : free],
+    [names.disk, total === null ? free : put(TEXT.disk, { free, total: bytes(total) })],
     [names.temperature, health.temperature_c == null ? WORDS.units.none : degrees(health.temperature_c)],
     [names.clock, TEXT.clock[String(health.clock_synchronised ?? null)] ?? ""],
   ];
-  if (health.camera) list.push([names.camera, TEXT.camera[health.camera] ?? reason(health.camera)]);
-  if (health.load_1m != null) list.push([names.load, put(TEXT.load, { load: health.load_1m.toFixed(1), cpus: health.cpus ?? "?" })]);
+  if (grabber !== null) list.push([names.camera, TEXT.camera[grabber] ?? reason(grabber)]);
+  if (load !== null) list.push([names.load, put(TEXT.load, { load: load.toFixed(1), cpus: figure(health, "cpus") ?? "?" })]);
   list.push([names.uptime, age(health.uptime_s * 1000)], [names.measured, when(time(health.at), now)]);
   return list;
 }

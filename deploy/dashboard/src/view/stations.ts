@@ -1,4 +1,5 @@
 // All stations, those that need somebody first.
+import { model as currentModel } from "../contract/health.ts";
 import type { Station } from "../fleet/fleet.ts";
 import { ORDER, type Presence } from "../fleet/presence.ts";
 import { studies } from "../fleet/rates.ts";
@@ -42,7 +43,7 @@ export function seenText(station: Station, now: number): string {
 function columns(context: Context): ConstructorParameters<typeof Table<Row>>[0]["columns"] {
   const { columns: titles } = TEXT;
   const model = ({ birth, health }: Station): string => {
-    const said = health?.model ?? birth?.model;
+    const said = currentModel(health) ?? birth?.model;
     return said ? `${said.name} ${said.version}` : WORDS.units.none;
   };
   return [
