@@ -8,6 +8,7 @@ use e2e::bin;
 use e2e::broker::{self, Broker};
 use e2e::browser::{Browser, Screen};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 pub(crate) const DESK: Screen = Screen { name: "desk", size_px: [1440, 900], dark: false };
 pub(crate) const DARK: Screen = Screen { name: "desk-dark", size_px: [1440, 900], dark: true };
@@ -34,14 +35,16 @@ pub(crate) struct Centre {
     web_port: u16,
     tls: bool,
     shots: PathBuf,
+    /// Passwords, rules and certificate; they go with the broker.
+    _files: TempDir,
 }
 
 impl Centre {
     /// Starts it, with or without TLS for the dashboard.
     pub(crate) fn start(tls: bool) -> anyhow::Result<Self> {
         let web_port = broker::free_port()?;
-        let files = tempfile::tempdir()?.keep();
-        let at = |name: &str| files.join(name).display().to_string();
+        let files = tempfile::tempdir()?;
+        let at = |name: &str| files.path().join(name).display().to_string();
         fs::write(at("acl"), "pattern read ulna/v1/#\n")?;
         bin::succeed(Command::new("mosquitto_passwd").args(["-c", "-b", &at("passwd"), USER, PASSWORD]))?;
         let mut lines = format!(
@@ -54,17 +57,26 @@ impl Centre {
         if tls {
             let (key, cert) = (at("key.pem"), at("cert.pem"));
             let mut openssl = Command::new("openssl");
-            openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+            openssl.args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ]);
             openssl.args(["-keyout", &key, "-out", &cert, "-days", "1", "-subj", "/CN=localhost"]);
             bin::succeed(openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]))?;
             lines += &format!("certfile {cert}\nkeyfile {key}\n");
         }
-        let broker = Broker::start_with(&format!("per_listener_settings true\nmax_queued_messages 100000\n{lines}"))?;
+        let broker =
+            Broker::start_with(&format!("per_listener_settings true\nmax_queued_messages 100000\n{lines}"))?;
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| e2e::repository().join("target"), PathBuf::from);
         let shots = target.join("dashboard-shots");
         fs::create_dir_all(&shots)?;
-        Ok(Self { broker, web_port, tls, shots })
+        Ok(Self { broker, web_port, tls, shots, _files: files })
     }
 
     /// Where the page is.
@@ -73,10 +85,10 @@ impl Centre {
         format!("{scheme}://127.0.0.1:{}/", self.web_port)
     }
 
-    /// A browser that trusts the broker's certificate.
-    #[expect(clippy::unused_self, reason = "a browser belongs to the centre whose certificate it trusts")]
+    /// Starts a browser, which trusts the broker's certificate.
     pub(crate) fn browser(&self) -> anyhow::Result<Browser> {
-        Browser::start_with(&["--ignore-certificate-errors"])
+        let trusting: &[&str] = if self.tls { &["--ignore-certificate-errors"] } else { &[] };
+        Browser::start_with(trusting)
     }
 
     /// Opens the page where it is not open yet, and logs in.
@@ -102,7 +114,9 @@ impl Centre {
         for screen in screens {
             browser.show_on(*screen)?;
             // Two frames: one in which the page learns of its size, one in which it has drawn for it.
-            browser.script("return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));")?;
+            browser.script(
+                "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));",
+            )?;
             browser.photograph(&self.shots.join(format!("{name}-{screen}.png")))?;
             let found = browser.script(AUDIT)?;
             anyhow::ensure!(found == Value::Array(Vec::new()), "{name} on {screen}: {found:#}");
