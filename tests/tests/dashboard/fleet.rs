@@ -85,10 +85,10 @@ impl Centre {
         format!("{scheme}://127.0.0.1:{}/", self.web_port)
     }
 
-    /// Starts a browser, which trusts the broker's certificate.
+    /// Starts a browser, which trusts the broker's certificate. Debian's mosquitto offers HTTP/2 and cannot speak it.
     pub(crate) fn browser(&self) -> anyhow::Result<Browser> {
-        let trusting: &[&str] = if self.tls { &["--ignore-certificate-errors"] } else { &[] };
-        Browser::start_with(trusting)
+        let over_tls = ["--ignore-certificate-errors", "--disable-http2"];
+        Browser::start_with(if self.tls { &over_tls } else { &[] })
     }
 
     /// Opens the page where it is not open yet, and logs in.

@@ -16,8 +16,8 @@ const RETRY_MIN_MS = 2_000;
 const RETRY_SPREAD_MS = 4_000;
 const MESSAGE_MAX_BYTES = 1_500_000;
 
-/** MQTT 5 reason codes (section 2.4) after which trying again is of no use. */
-const REFUSED = { 0x84: "version", 0x85: "client", 0x86: "login", 0x87: "not_allowed", 0x8a: "banned", 0x8c: "login" } as const;
+/** MQTT 5 reason codes (section 2.4) after which trying again is of no use. mosquitto says 0x87 of a wrong password. */
+const REFUSED = { 0x84: "version", 0x85: "client", 0x86: "login", 0x87: "login", 0x8a: "banned", 0x8c: "login" } as const;
 export type Refusal = (typeof REFUSED)[keyof typeof REFUSED] | "unreachable";
 
 export interface Events {
