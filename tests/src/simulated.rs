@@ -58,7 +58,7 @@ impl Publisher {
         // Dropping the connection cuts it: the broker publishes the will.
         thread::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
-                match connection.recv_timeout(Duration::from_millis(50)) {
+                match connection.recv_timeout(Duration::from_millis(200)) {
                     Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => connected.store(true, Ordering::SeqCst),
                     Ok(Ok(Event::Incoming(Packet::PubAck(_)))) => drop(acks.fetch_add(1, Ordering::SeqCst)),
                     _ => {}

@@ -58,7 +58,7 @@ fn three_hundred_stations_are_watched_on_one_page() -> anyhow::Result<()> {
         for index in 0..STATIONS {
             let answer = ["normal", "normal", "abnormal", "normal", "uncertain", "rejected"]
                 [((seq + index) % 6) as usize];
-            publisher.result(&station(index), seq, answer, &Value::Null)?;
+            publisher.result(&station(index), seq, answer, &json!({}))?;
         }
     }
     browser.open_hash("#/results")?;
@@ -262,6 +262,8 @@ fn a_login_is_asked_for_and_kept_only_when_told_to() -> anyhow::Result<()> {
         browser.press(Key::Enter)?;
         browser.wait_for(&format!("document.querySelector('[aria-current]').text === {screen:?}"))?;
     }
+    // The table, which scrolls with the keyboard, and the link in its row.
+    browser.tab_to("moshi-1")?;
     browser.tab_to("moshi-1")?;
     browser.press(Key::Enter)?;
     browser.wait_for("location.hash === '#/station/moshi-1'")?;
