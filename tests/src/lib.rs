@@ -1,5 +1,6 @@
 //! What the end-to-end tests stand on: the real binaries, a real mosquitto, real files.
 
+pub mod authority;
 pub mod bin;
 pub mod broker;
 pub mod browser;
@@ -7,10 +8,13 @@ pub mod collector;
 pub mod dcmtk;
 pub mod infer;
 pub mod made;
+pub mod mosquitto;
 pub mod nan_bundle;
+pub mod scripted;
 pub mod station;
 pub mod wait;
 pub mod webdriver;
+pub mod websocket;
 
 use std::path::{Path, PathBuf};
 
