@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 missing=()
-for package in mosquitto mosquitto-clients minisign jq dcmtk openssl chromium chromium-driver fonts-dejavu-core; do
+for package in mosquitto mosquitto-clients minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -25,6 +25,8 @@ pub enum Trouble {
     ResultsRefused,
     /// A stage makes no progress.
     Stalled,
+    /// A certificate of `[mqtt]` has to be replaced within days.
+    CertificateEndsSoon,
 }
 
 impl Trouble {
@@ -37,6 +39,7 @@ impl Trouble {
             Self::FilesUnreadable => "files_unreadable",
             Self::ResultsRefused => "results_refused",
             Self::Stalled => "stalled",
+            Self::CertificateEndsSoon => "certificate_ends_soon",
         }
     }
 }

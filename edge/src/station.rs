@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use contract::result::{Presence, SCHEMAS, StationBirth, StationHealth, notice};
 
-use crate::health::{self, Health};
+use crate::health::{self, Health, Trouble};
 use crate::inference::Model;
 use crate::publish::{Condition, Facts};
 use crate::store::Store;
@@ -72,5 +72,9 @@ impl Facts for Station {
 
     fn alive(&self) {
         self.health.beat("publish", PUBLISH_SILENCE_MAX);
+    }
+
+    fn certificate_ends_soon(&self, soon: bool) {
+        self.health.set(Trouble::CertificateEndsSoon, soon);
     }
 }

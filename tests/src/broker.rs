@@ -10,11 +10,17 @@ use std::time::Duration;
 use anyhow::Context;
 use tempfile::TempDir;
 
-use crate::{bin, wait};
+use crate::authority::Authority;
+use crate::{bin, repository, wait};
+
+/// The log-in for dashboards at [`Broker::of_centre`]: name and password.
+pub const DASHBOARD: (&str, &str) = ("anna", "read-only");
 
 /// mosquitto, killed when dropped. Stopped and started again it keeps its port and its persistent sessions.
 pub struct Broker {
     port: u16,
+    /// The ports of the centre's other listeners: websockets, and one for whoever watches a test.
+    others: Option<(u16, u16)>,
     dir: TempDir,
     process: Option<Child>,
 }
@@ -41,9 +47,53 @@ impl Broker {
             dir.path().display()
         );
         fs::write(dir.path().join("mosquitto.conf"), config)?;
-        let mut broker = Self { port, dir, process: None };
+        let mut broker = Self { port, others: None, dir, process: None };
         broker.restart()?;
         Ok(broker)
+    }
+
+    /// Starts the centre's broker as `deploy/broker` has it, but for the ports, the folder and the user; and with one more
+    /// listener, in plain text, by which a test sees everything.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn of_centre(authority: &Authority) -> anyhow::Result<Self> {
+        let (port, websocket_port, observer_port) = (free_port()?, free_port()?, free_port()?);
+        let dir = tempfile::tempdir()?;
+        let root = format!("{}/", dir.path().display());
+        let deployed = |name: &str| fs::read_to_string(repository().join("deploy/broker").join(name));
+        let config = deployed("mosquitto.conf")?
+            .replace("/etc/mosquitto/", &root)
+            .replace("listener 8883\n", &format!("listener {port} 127.0.0.1\n"))
+            .replace("listener 9001\n", &format!("listener {websocket_port} 127.0.0.1\n"));
+        // What the distribution's own file says before it includes this one.
+        let distribution = format!("user root\npersistence_location {root}\n");
+        let observer = format!("listener {observer_port} 127.0.0.1\nallow_anonymous true\n");
+        fs::write(dir.path().join("mosquitto.conf"), distribution + &config + &observer)?;
+        fs::write(dir.path().join("ulna.acl"), deployed("acl")?)?;
+        fs::write(dir.path().join("ulna-dashboards.acl"), deployed("acl-dashboards")?)?;
+        fs::create_dir(dir.path().join("certs"))?;
+        let mut passwords = Command::new("mosquitto_passwd");
+        passwords.args(["-b", "-c"]).arg(dir.path().join("ulna-dashboards.passwd"));
+        bin::succeed(passwords.args([DASHBOARD.0, DASHBOARD.1]))?;
+        let mut broker = Self { port, others: Some((websocket_port, observer_port)), dir, process: None };
+        broker.install(authority)?;
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// Puts the authority, its list of revoked certificates and the broker's certificate into place.
+    ///
+    /// # Errors
+    /// When a file cannot be copied.
+    pub fn install(&self, authority: &Authority) -> anyhow::Result<()> {
+        let certs = self.dir.path().join("certs");
+        let identity = authority.broker();
+        fs::copy(identity.ca, certs.join("ulna-ca.pem"))?;
+        fs::copy(authority.dir().join("crl.pem"), certs.join("ulna-crl.pem"))?;
+        fs::copy(identity.cert, certs.join("ulna-broker.pem"))?;
+        fs::copy(identity.key, certs.join("ulna-broker.key"))?;
+        Ok(())
     }
 
     /// A broker that is not running yet.
@@ -59,6 +109,30 @@ impl Broker {
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of the centre's websocket listener on 127.0.0.1.
+    ///
+    /// # Errors
+    /// When it is not the centre's broker.
+    pub fn websocket_port(&self) -> anyhow::Result<u16> {
+        Ok(self.others.context("this broker has one listener only")?.0)
+    }
+
+    /// The port by which a test sees everything at the centre's broker.
+    ///
+    /// # Errors
+    /// When it is not the centre's broker.
+    pub fn observer_port(&self) -> anyhow::Result<u16> {
+        Ok(self.others.context("this broker has one listener only")?.1)
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("mosquitto is not running")?.id())
     }
 
     /// A folder of the broker's own, for ACL and password files.
@@ -79,9 +153,31 @@ impl Broker {
     /// # Errors
     /// When it does not run.
     pub fn pause(&self, paused: bool) -> anyhow::Result<()> {
-        let process = self.process.as_ref().context("the broker is not running")?;
         let signal = if paused { "-STOP" } else { "-CONT" };
-        bin::succeed(Command::new("kill").args([signal, &process.id().to_string()])).map(drop)
+        bin::succeed(Command::new("kill").args([signal, &self.pid()?.to_string()])).map(drop)
+    }
+
+    /// Has it read its access lists, passwords and certificates again, as `systemctl reload` does.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        bin::succeed(Command::new("kill").args(["-HUP", &self.pid()?.to_string()]))?;
+        // It does so before it looks at its sockets again.
+        thread::sleep(Duration::from_millis(300));
+        Ok(())
+    }
+
+    /// Stops it as `systemctl stop` does: it saves its sessions.
+    ///
+    /// # Errors
+    /// When it does not end within 30 s.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        bin::succeed(Command::new("kill").args(["-TERM", &self.pid()?.to_string()]))?;
+        let mut process = self.process.take().context("mosquitto is not running")?;
+        let ended =
+            wait::until("mosquitto to end", Duration::from_secs(30), || process.try_wait().ok().flatten());
+        ended.map(drop).inspect_err(|_| drop(process.kill()))
     }
 
     /// Kills the broker after it had the time to save its sessions, which it does every second.

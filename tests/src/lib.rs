@@ -1,5 +1,6 @@
 //! What the end-to-end tests stand on: the real binaries, a real mosquitto, real files.
 
+pub mod authority;
 pub mod bin;
 pub mod broker;
 pub mod browser;
@@ -9,12 +10,15 @@ pub mod http;
 pub mod infer;
 pub mod made;
 pub mod minisign;
+pub mod mosquitto;
 pub mod nan_bundle;
 pub mod proxy;
+pub mod scripted;
 pub mod simulated;
 pub mod station;
 pub mod wait;
 pub mod webdriver;
+pub mod websocket;
 
 use std::path::{Path, PathBuf};
 

@@ -38,6 +38,8 @@ pub struct Setup {
     pub bundle: PathBuf,
     /// The broker's port on 127.0.0.1.
     pub broker_port: u16,
+    /// Further lines of `[mqtt]`.
+    pub mqtt: String,
     /// Further TOML, appended.
     pub extra: String,
     /// Whether the demo model is allowed.
@@ -47,7 +49,13 @@ pub struct Setup {
 impl Setup {
     /// The demo bundle, publishing to a port.
     pub fn new(broker_port: u16) -> Self {
-        Self { bundle: demo_bundle(), broker_port, extra: String::new(), allow_demo_model: true }
+        Self {
+            bundle: demo_bundle(),
+            broker_port,
+            mqtt: String::new(),
+            extra: String::new(),
+            allow_demo_model: true,
+        }
     }
 }
 
@@ -66,10 +74,11 @@ impl Station {
             "station = \"{NAME}\"\nstate_dir = \"{root}/state\"\nbundle_dir = \"{}\"\n\
              allow_demo_model = {}\n\n[quality]\noff = [\"too_small\", \"duplicate\"]\n\n[study]\nidle_close_s = 1\n\n[spool]\ndir = \"{root}/spool\"\n\
              rescan_ms = 100\nsettle_ms = 100\n\n[mqtt]\nport = {}\nbackoff_min_ms = 50\nbackoff_max_ms = 500\n\
-             puback_timeout_s = 3\nkeep_alive_s = 5\n\n[web]\nlisten = \"127.0.0.1:{web_port}\"\n{}",
+             puback_timeout_s = 3\nkeep_alive_s = 5\n{}\n[web]\nlisten = \"127.0.0.1:{web_port}\"\n{}",
             setup.bundle.display(),
             setup.allow_demo_model,
             setup.broker_port,
+            setup.mqtt,
             setup.extra,
         );
         fs::write(&config, text)?;
@@ -101,8 +110,16 @@ impl Station {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&mut self) -> anyhow::Result<()> {
+        self.start_in(&[])
+    }
+
+    /// Starts `edge run` with variables in its environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_in(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
         let binary = bin::edge()?;
-        self.start_binary(&binary, None)
+        self.start_binary(&binary, environment)
     }
 
     /// Starts the build with crash points, set to halt at one.
@@ -119,18 +136,16 @@ impl Station {
     /// When it cannot be started.
     pub fn start_failing(&mut self, failpoints: &str) -> anyhow::Result<()> {
         let binary = bin::edge_failpoints()?;
-        self.start_binary(&binary, Some(failpoints.to_owned()))
+        self.start_binary(&binary, &[("FAILPOINTS", failpoints)])
     }
 
-    fn start_binary(&mut self, binary: &Path, failpoints: Option<String>) -> anyhow::Result<()> {
+    fn start_binary(&mut self, binary: &Path, environment: &[(&str, &str)]) -> anyhow::Result<()> {
         anyhow::ensure!(self.process.is_none(), "the station is running already");
         let mut command = Command::new(binary);
         command.arg("run").arg("--config").arg(&self.config).args(["--log-level", "trace"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
-        if let Some(failpoints) = failpoints {
-            command.env("FAILPOINTS", failpoints);
-        }
+        command.envs(environment.iter().copied());
         let mut process = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let (lines, stderr) = (self.lines.clone(), process.stderr.take());

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Check, Station, Verdict};
 use crate::clock::timestamp;
@@ -18,8 +18,6 @@ const TLS: &str = "broker.tls";
 const TOPICS: &str = "broker.topics";
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ECHO_MAX: Duration = Duration::from_secs(8);
-/// A certificate that ends within this time should be renewed.
-const EXPIRY_WARN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(super) fn checks(station: &Station) -> Vec<Check> {
     let mqtt = &station.config.mqtt;
@@ -135,25 +133,23 @@ fn dates(name: &str, certificates: &[Certificate], now: Timestamp) -> Check {
 }
 
 fn judge_date(name: &str, certificate: &Certificate, now: Timestamp) -> Check {
-    let Certificate { found_in, subject, not_before, not_after } = certificate;
-    let whose = format!("the certificate of {found_in} ({subject})");
     let renew = "renew it where the certificates are made, and put it into place before it ends";
-    if now < *not_before {
+    if now < certificate.not_before {
         return Check::fail(
             name,
-            format!("{whose} is not valid before {}", day(*not_before)),
+            format!("{certificate} is not valid before {}", day(certificate.not_before)),
             "check the clock of this machine and of the one that made the certificate",
         );
     }
-    if now > *not_after {
-        return Check::fail(name, format!("{whose} has expired on {}", day(*not_after)), renew);
+    if !certificate.ends_soon(now) {
+        return Check::ok(name, certificate.to_string());
     }
-    let left = not_after.duration_since(now);
-    if left < EXPIRY_WARN {
-        let days = left.as_hours() / 24;
-        return Check::warn(name, format!("{whose} expires in {days} days, on {}", day(*not_after)), renew);
+    let found = format!("{certificate} {}", certificate.end_in_words(now));
+    if now > certificate.not_after {
+        Check::fail(name, found, renew)
+    } else {
+        Check::warn(name, found, renew)
     }
-    Check::ok(name, whose)
 }
 
 fn day(at: Timestamp) -> String {

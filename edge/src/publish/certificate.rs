@@ -1,15 +1,19 @@
 //! Certificates as people need them: whose, and from when to when.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use x509_cert::der::Decode;
 
-use super::{SetupError, tls};
+use super::{MqttConfig, SetupError, tls};
+
+/// Within this time before its end a certificate should be replaced.
+const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Whose a certificate is, and from when to when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +26,42 @@ pub struct Certificate {
     pub not_before: Timestamp,
     /// It is not valid after.
     pub not_after: Timestamp,
+}
+
+impl Certificate {
+    /// Whether it is time to put another into its place.
+    pub fn ends_soon(&self, now: Timestamp) -> bool {
+        self.not_after.duration_since(now) < RENEW_WITHIN
+    }
+
+    /// Its end, such as `expires in 19 days, on 2026-06-20`.
+    pub fn end_in_words(&self, now: Timestamp) -> String {
+        let left = self.not_after.duration_since(now);
+        let day = self.not_after.strftime("%Y-%m-%d");
+        match left.as_hours() {
+            _ if left.is_negative() => format!("has expired on {day}"),
+            hours @ ..48 => format!("expires in {hours} hours, on {day}"),
+            hours => format!("expires in {} days, on {day}", hours / 24),
+        }
+    }
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the certificate of {} ({})", self.found_in, self.subject)
+    }
+}
+
+/// The certificates in the files of `[mqtt]`: the authority's, then the station's own.
+pub(super) fn own(config: &MqttConfig) -> Result<Vec<Certificate>, SetupError> {
+    let mut found = Vec::new();
+    let files = [("mqtt.ca_file", &config.ca_file), ("mqtt.cert_file", &config.cert_file)];
+    for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?))) {
+        for certificate in tls::certificates(key, file)? {
+            found.push(read(key, &certificate)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads one; `found_in` says where it comes from.

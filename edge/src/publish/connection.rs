@@ -30,12 +30,16 @@ const CONTROL_MESSAGES_MAX: usize = 8;
 pub(super) enum Ended {
     /// As asked.
     Stopped,
+    /// To be made anew with the certificates that the files hold now.
+    Renewing,
     /// Unasked. `progress`: at least one row was acknowledged.
     Lost { loss: Loss, progress: bool },
 }
 
 /// Connects and serves until the connection is lost or the service stops.
 pub(super) async fn serve(link: &mut Link, memory: &mut Memory) -> Ended {
+    memory.renewal.connecting(&link.config);
+    memory.renewal.tell(&*link.facts, link.store.now());
     let options = match session::options(link) {
         Ok(options) => options,
         Err(error) => return Ended::Lost { loss: error.into(), progress: false },
@@ -44,6 +48,7 @@ pub(super) async fn serve(link: &mut Link, memory: &mut Memory) -> Ended {
     let (client, mut events) = AsyncClient::new(options, window_max + CONTROL_MESSAGES_MAX);
     let mut connection = Connection::new(client);
     match connection.run(&mut events, link, memory).await {
+        Ok(()) if connection.renewing && !connection.stopping => Ended::Renewing,
         Ok(()) => Ended::Stopped,
         Err(loss) => {
             connection.blame(&loss, link, memory);
@@ -57,6 +62,8 @@ struct Connection {
     /// Whether the CONNACK has come.
     accepted: bool,
     stopping: bool,
+    /// Nothing more is sent, and the connection ends once nothing is under way.
+    renewing: bool,
     window: Window,
     /// The most messages that may be under way.
     window_max: usize,
@@ -79,6 +86,7 @@ impl Connection {
             client,
             accepted: false,
             stopping: false,
+            renewing: false,
             window: Window::default(),
             window_max: 1,
             packet_max_bytes: usize::MAX,
@@ -91,7 +99,8 @@ impl Connection {
         }
     }
 
-    /// Returns when the session was asked to stop and has said goodbye, or its time for that is over.
+    /// Returns when the connection is to be made anew, or when the session was asked to stop and has said goodbye or its time
+    /// for that is over.
     async fn run(
         &mut self,
         events: &mut EventLoop,
@@ -196,12 +205,10 @@ impl Connection {
             Message::Answer { ticket } => return commands::acknowledged(ticket, &verdict, link),
             Message::Farewell => {
                 // Whatever the broker thinks of it, nothing more is to be said.
-                return self.client.try_disconnect().map_err(|_| Loss::ClientFull);
+                return self.disconnect();
             }
             other => {
-                if let Verdict::Permanent(why) | Verdict::Temporary(why) = verdict {
-                    log::warn!("the broker refuses the station's {other:?} ({why}); check its access rules");
-                }
+                note_control(other, &verdict, memory);
                 return Ok(());
             }
         };
@@ -236,6 +243,9 @@ impl Connection {
     fn fill(&mut self, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
         if !self.accepted || self.stopping {
             return Ok(());
+        }
+        if self.renewing {
+            return if self.window.is_empty() { self.disconnect() } else { Ok(()) };
         }
         if link.mailbox.was_requeued() {
             self.rows.clear();
@@ -356,6 +366,10 @@ impl Connection {
         Ok(if fits { payload.into_bytes() } else { Vec::new() })
     }
 
+    fn disconnect(&self) -> Result<(), Loss> {
+        self.client.try_disconnect().map_err(|_| Loss::ClientFull)
+    }
+
     /// Never waits: the client's queue has room for a full window and the control messages beside it.
     fn hand_over(
         &mut self,
@@ -389,6 +403,11 @@ impl Connection {
         {
             self.control.push_back(Message::Status);
         }
+        memory.renewal.tell(&*link.facts, link.store.now());
+        if !self.renewing && memory.renewal.is_due(&link.config, link.store.now(), now) {
+            log::info!("the certificates were replaced; connecting anew with them");
+            self.renewing = true;
+        }
         self.fill(link, memory)
     }
 
@@ -415,6 +434,17 @@ impl Connection {
         {
             log::error!("cannot record a refusal: {error}");
         }
+    }
+}
+
+/// One line when a message about the station is refused for the first time: some of them go out every minute.
+fn note_control(message: Message, verdict: &Verdict, memory: &mut Memory) {
+    let (Verdict::Permanent(why) | Verdict::Temporary(why)) = verdict else {
+        memory.control_refused.remove(&message);
+        return;
+    };
+    if memory.control_refused.insert(message.clone()) {
+        log::warn!("the broker refuses the station's {message:?} ({why}); check its access rules");
     }
 }
 

@@ -10,6 +10,9 @@
 //! their `seq`, few in flight. Commands come in by a subscription of the same connection. A row the broker refuses rests and is tried again while the others pass it; the
 //! store sets it aside after several permanent refusals, never deleting it.
 //!
+//! The files of `[mqtt]` are read at every connect. When a certificate in them nears its end and they hold a later one, the
+//! session connects anew by itself.
+//!
 //! One thread with one single-threaded runtime carries the session and the technician's page.
 
 use std::io;
@@ -36,6 +39,7 @@ mod outage;
 mod payload;
 pub mod probe;
 mod refusal;
+mod renewal;
 mod session;
 mod tls;
 pub mod watch;
@@ -59,6 +63,8 @@ pub trait Facts: Send + Sync + 'static {
     fn condition(&self) -> Condition;
     /// Told about once a second while the session gets on with its work, connected or waiting to be.
     fn alive(&self) {}
+    /// Told whether a certificate of `[mqtt]` has to be replaced soon.
+    fn certificate_ends_soon(&self, _soon: bool) {}
 }
 
 /// `online` or `degraded`, and why.

@@ -12,7 +12,7 @@ use rumqttc::v5::{Client, ConnectionError, Event, RecvTimeoutError};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ProtocolVersion};
 
-use super::certificate::{Certificate, Recorder, read};
+use super::certificate::{self, Certificate, Recorder};
 use super::session::{in_words, login};
 use super::tls::{self, FloorClock};
 use super::{MqttConfig, SetupError};
@@ -109,14 +109,7 @@ fn connect(config: &MqttConfig, timeout: Duration) -> Result<(TcpStream, SocketA
 /// # Errors
 /// When a file cannot be used.
 pub fn own_certificates(config: &MqttConfig) -> Result<Vec<Certificate>, ProbeError> {
-    let mut found = Vec::new();
-    let files = [("mqtt.ca_file", &config.ca_file), ("mqtt.cert_file", &config.cert_file)];
-    for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?))) {
-        for certificate in tls::certificates(key, file)? {
-            found.push(read(key, &certificate)?);
-        }
-    }
-    Ok(found)
+    Ok(certificate::own(config)?)
 }
 
 /// Shakes hands with the broker as the station does, certificates judged by `clock`; `None` when the connection is plain

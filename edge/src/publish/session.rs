@@ -1,5 +1,6 @@
 //! Connecting, and connecting again: one [`Connection`] after the other until the service stops.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use contract::result::{Presence, StationStatus, Topics};
 use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, LastWill};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, LastWill};
 use rumqttc::v5::{ConnectionError, MqttOptions, StateError};
 use rustls::time_provider::TimeProvider;
 use tokio::sync::{Notify, watch as signal};
@@ -16,7 +17,9 @@ use super::backoff::Backoff;
 use super::connection::{self, Ended};
 use super::outage::{Outage, Say};
 use super::refusal::Refusals;
+use super::renewal::Renewal;
 use super::tls::StationClock;
+use super::window::Message;
 use super::{Broker, Facts, Mailbox, MqttConfig, SetupError, commands, payload, tls};
 use crate::store::{Store, StoreError};
 
@@ -45,6 +48,9 @@ pub(super) struct Link {
 pub(super) struct Memory {
     pub(super) refusals: Refusals,
     pub(super) outage: Outage,
+    pub(super) renewal: Renewal,
+    /// Messages about the station itself that the broker refused when they were sent last.
+    pub(super) control_refused: HashSet<Message>,
     /// One message at a time, to find the one that makes the broker hang up.
     pub(super) careful: bool,
 }
@@ -93,7 +99,7 @@ pub(super) fn in_words(error: &ConnectionError) -> String {
         ConnectionError::MqttState(StateError::Io(error)) => error.to_string(),
         ConnectionError::Timeout(_) => format!("no answer within {CONNECT_TIMEOUT_S} s"),
         ConnectionError::ConnectionRefused(code) => {
-            format!("the broker refused the connection ({code:?}); check mqtt.username and its password file")
+            format!("the broker refused the connection ({code:?}); {}", what_to_check(*code))
         }
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
             format!("the broker disconnected the station ({reason_code:?})")
@@ -102,6 +108,23 @@ pub(super) fn in_words(error: &ConnectionError) -> String {
             "the broker closed the connection".to_owned()
         }
         other => other.to_string(),
+    }
+}
+
+fn what_to_check(code: ConnectReturnCode) -> &'static str {
+    match code {
+        ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid => {
+            "its rules must allow client ids that begin with `ulna-`"
+        }
+        ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion => {
+            "it must speak MQTT 5"
+        }
+        ConnectReturnCode::ServiceUnavailable
+        | ConnectReturnCode::ServerUnavailable
+        | ConnectReturnCode::ServerBusy
+        | ConnectReturnCode::QuotaExceeded
+        | ConnectReturnCode::ConnectionRateExceeded => "it may let the station in later",
+        _ => "check mqtt.username and its password file, or the certificate, against the broker's accounts",
     }
 }
 
@@ -114,12 +137,18 @@ pub(super) async fn run(mut link: Link) {
             Duration::from_millis(link.config.backoff_max_ms),
         ),
         outage: Outage::default(),
+        renewal: Renewal::default(),
+        control_refused: HashSet::new(),
         careful: false,
     };
     loop {
         let since = Instant::now();
         let loss = match connection::serve(&mut link, &mut memory).await {
             Ended::Stopped => return,
+            Ended::Renewing => {
+                memory.refusals.connection_lost(Instant::now());
+                continue;
+            }
             Ended::Lost { loss, progress } => {
                 if progress || since.elapsed() >= GOOD_CONNECTION {
                     backoff.reset();
@@ -181,7 +210,10 @@ pub(super) fn options(link: &Link) -> Result<MqttOptions, SetupError> {
     // A new session each time: what was not acknowledged is sent again from the outbox, and the broker
     // publishes the will as soon as the connection is lost.
     let clock = Arc::new(StationClock(link.store.clone()));
-    let mut options = login(config, &format!("ulna-{}", link.station), clock)?;
+    // Always the same, so that the broker ends a connection of this station that it still holds, will and all. Not to be
+    // guessed, because whoever else comes in under it takes the connection over.
+    let client_id = format!("ulna-{}-{}", link.station, link.store.private_name("mqtt client id"));
+    let mut options = login(config, &client_id, clock)?;
     options.set_max_packet_size(Some(INCOMING_PACKET_MAX_BYTES)).set_last_will(LastWill::new(
         link.topics.status(),
         will(link),

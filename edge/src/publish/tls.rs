@@ -11,7 +11,7 @@ use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::time_provider::TimeProvider;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use super::{MqttConfig, SetupError};
 use crate::clock::{WallClock, timestamp};
@@ -41,6 +41,11 @@ pub(super) fn client_config(
         _ => builder.with_no_client_auth(),
     };
     Ok(Some(client))
+}
+
+/// Whether a connection could be set up with the files as they are, the key being the certificate's.
+pub(super) fn usable(config: &MqttConfig) -> bool {
+    client_config(config, Arc::new(DefaultTimeProvider)).is_ok()
 }
 
 /// The authority that the broker's certificate must come from; `None` when the connection is plain text.

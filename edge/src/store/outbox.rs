@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use hmac::Mac;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use schemars::JsonSchema;
@@ -78,6 +79,13 @@ impl Store {
     /// The identity of this sequence: a new state directory starts a new one.
     pub fn outbox_id(&self) -> Result<String, StoreError> {
         Ok(self.inner.outbox_id.clone())
+    }
+
+    /// A name for one purpose: always the same, and nobody without the site's key can guess it.
+    pub fn private_name(&self, purpose: &str) -> String {
+        let mut mac = self.mac();
+        mac.update(purpose.as_bytes());
+        hex::encode(&mac.finalize().into_bytes()[..8])
     }
 
     /// Rows still to be acknowledged, dead ones left out, from the one after `after_seq` on, in order.

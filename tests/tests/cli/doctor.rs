@@ -217,7 +217,7 @@ fn a_denied_topic_fails_and_the_delivered_access_list_is_enough() -> anyhow::Res
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
     let mut command = Command::new("mosquitto_passwd");
     bin::succeed(command.args(["-b", "-c"]).arg(&passwords).args(["clinic-12", "letmein"]))?;
-    let acl = e2e::repository().join("deploy/mosquitto/ulna.acl");
+    let acl = e2e::repository().join("deploy/broker/acl");
     let lines =
         format!("allow_anonymous false\npassword_file {}\nacl_file {}\n", passwords.display(), acl.display());
     let broker = Broker::start_with(&lines)?;
