@@ -10,11 +10,9 @@ BENCHMARKS.md, section `Fleet`.
 import argparse
 import json
 import os
-import pathlib
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- fleet -->", "<!-- /fleet -->"
+from benchmarks import ROOT, processor, write_section
 
 
 def table(report):
@@ -47,25 +45,20 @@ def main():
     parser.add_argument("--results-per-minute", type=float, default=6)
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--outage", type=int, default=20)
-    parser.add_argument("--fleet", default=str(ROOT / "target/debug/fleet"))
+    parser.add_argument("--fleet", default=os.path.join(ROOT, "target/debug/fleet"))
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     options = ["--stations", str(chosen.stations), "--results-per-minute", f"{chosen.results_per_minute:g}",
                "--seconds", str(chosen.seconds), "--outage", str(chosen.outage)]
     report = json.loads(subprocess.run([chosen.fleet, *options], check=True, stdout=subprocess.PIPE).stdout)
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     text = "\n".join([
         "## Fleet", "",
         f"`scripts/bench-fleet.py {' '.join(options)}`: stations with the real store and publishing code in one process, mosquitto as "
         "`deploy/broker` has it (TLS, a certificate each), an observer, all on one machine; stores in memory; "
-        f"{os.cpu_count()} cores of {cpu}.", "", *table(report), ""])
+        f"{processor()}.", "", *table(report), ""])
     print(text)
     if chosen.write:
-        path = ROOT / "BENCHMARKS.md"
-        page = path.read_text()
-        section = f"{BEGIN}\n{text}\n{END}\n"
-        page = page[:page.index(BEGIN)] + section + page[page.index(END) + len(END) + 1:] if BEGIN in page else f"{page}\n{section}"
-        path.write_text(page)
+        write_section("fleet", text)
 
 
 main()

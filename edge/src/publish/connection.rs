@@ -61,6 +61,8 @@ struct Connection {
     client: AsyncClient,
     /// Whether the CONNACK has come.
     accepted: bool,
+    /// Whether an acknowledgement has come.
+    heard: bool,
     stopping: bool,
     /// Nothing more is sent, and the connection ends once nothing is under way.
     renewing: bool,
@@ -85,6 +87,7 @@ impl Connection {
         Self {
             client,
             accepted: false,
+            heard: false,
             stopping: false,
             renewing: false,
             window: Window::default(),
@@ -179,14 +182,6 @@ impl Connection {
         }
         commands::subscribe(&self.client, link)?;
 
-        let (host, port) = (&link.config.host, link.config.port);
-        match memory.outage.back(Instant::now()) {
-            Say::Back { attempts, away } => log::info!(
-                host = host.as_str(), port, attempts, away_s = away.as_secs();
-                "connected to the broker again"
-            ),
-            _ => log::info!(host = host.as_str(), port; "connected to the broker"),
-        }
         let now = link.store.now();
         link.broker.change(|state| {
             state.connected = true;
@@ -196,7 +191,23 @@ impl Connection {
         Ok(())
     }
 
+    /// A broker that lets the station in and hangs up on whatever it says is not back.
+    fn say_connected(&mut self, link: &Link, memory: &mut Memory) {
+        if std::mem::replace(&mut self.heard, true) {
+            return;
+        }
+        let (host, port) = (&link.config.host, link.config.port);
+        match memory.outage.back(Instant::now()) {
+            Say::Back { attempts, away } => log::info!(
+                host = host.as_str(), port, attempts, away_s = away.as_secs();
+                "connected to the broker again"
+            ),
+            _ => log::info!(host = host.as_str(), port; "connected to the broker"),
+        }
+    }
+
     fn on_puback(&mut self, puback: &PubAck, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        self.say_connected(link, memory);
         // An acknowledgement of nothing was already an error inside the client.
         let Some(message) = self.window.acknowledged(puback.pkid) else { return Ok(()) };
         let verdict = Verdict::of(puback.reason);

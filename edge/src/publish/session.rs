@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::result::{Presence, StationStatus, Topics};
-use rumqttc::Transport;
-use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, LastWill};
+use rumqttc::v5::mqttbytes::{self, QoS};
 use rumqttc::v5::{ConnectionError, MqttOptions, StateError};
+use rumqttc::{TlsError, Transport};
 use rustls::time_provider::TimeProvider;
 use tokio::sync::{Notify, watch as signal};
 
@@ -76,6 +76,8 @@ impl Loss {
         let Self::Connection(error) = self else { return false };
         let ConnectionError::MqttState(error) = &**error else { return false };
         match error {
+            // A connection that broke while it was read or written says nothing of any message.
+            StateError::Deserialization(mqttbytes::Error::Io(_)) => false,
             StateError::Deserialization(_) | StateError::OutgoingPacketTooLarge { .. } => true,
             StateError::ServerDisconnect { reason_code, .. } => matches!(
                 reason_code,
@@ -95,8 +97,11 @@ impl Loss {
 /// The client's error, its debug output replaced where it meets people.
 pub(super) fn in_words(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::Io(error) => error.to_string(),
-        ConnectionError::MqttState(StateError::Io(error)) => error.to_string(),
+        ConnectionError::Io(error)
+        | ConnectionError::Tls(TlsError::Io(error))
+        | ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+        ) => error.to_string(),
         ConnectionError::Timeout(_) => format!("no answer within {CONNECT_TIMEOUT_S} s"),
         ConnectionError::ConnectionRefused(code) => {
             format!("the broker refused the connection ({code:?}); {}", what_to_check(*code))

@@ -22,8 +22,13 @@ use edge::store::{Grouping, LimitsConfig, NewImage, Origin, SourceFacts, Store};
 const PRODUCERS: usize = 4;
 const STOP_MAX: Duration = Duration::from_secs(30);
 
+/// The bundle's model, which all stations share: it says what they are, and scores nothing.
+pub(crate) fn model() -> anyhow::Result<Model> {
+    Ok(Model::load(&Bundle::load(&e2e::demo_bundle())?)?)
+}
+
 /// Stations that run.
-pub struct Crowd {
+pub(crate) struct Crowd {
     members: Vec<Member>,
     model: Model,
     made: Arc<AtomicU64>,
@@ -38,8 +43,13 @@ struct Member {
 
 impl Crowd {
     /// Starts a station of each name, its state below `folder`, at the broker on a port of this machine.
-    pub fn start(names: &[String], folder: &Path, authority: &Authority, port: u16) -> anyhow::Result<Self> {
-        let model = Model::load(&Bundle::load(&e2e::demo_bundle())?)?;
+    pub(crate) fn start(
+        names: &[String],
+        folder: &Path,
+        model: Model,
+        authority: &Authority,
+        port: u16,
+    ) -> anyhow::Result<Self> {
         let start = |name: &String| -> anyhow::Result<Member> {
             let identity = authority.station(name)?;
             let store = Store::open(&folder.join(name), LimitsConfig::default())?;
@@ -73,22 +83,22 @@ impl Crowd {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
 
     /// How many the broker has let in.
-    pub fn connected(&self) -> usize {
+    pub(crate) fn connected(&self) -> usize {
         self.members.iter().filter(|member| member.handle.state().connected).count()
     }
 
     /// Whether it has let all of them in.
-    pub fn all_connected(&self) -> bool {
+    pub(crate) fn all_connected(&self) -> bool {
         self.connected() == self.len()
     }
 
     /// Results that no broker has acknowledged yet.
-    pub fn unsent(&self) -> anyhow::Result<u64> {
+    pub(crate) fn unsent(&self) -> anyhow::Result<u64> {
         let mut unsent = 0;
         for member in &self.members {
             unsent += member.store.depth()?;
@@ -97,12 +107,12 @@ impl Crowd {
     }
 
     /// Results made so far.
-    pub fn made(&self) -> u64 {
+    pub(crate) fn made(&self) -> u64 {
         self.made.load(Ordering::SeqCst)
     }
 
     /// Lets studies end from now on, at random times.
-    pub fn produce(&mut self, results_per_minute: f64) -> anyhow::Result<()> {
+    pub(crate) fn produce(&mut self, results_per_minute: f64) -> anyhow::Result<()> {
         let pause = Pause { mean: Duration::from_secs_f64(60.0 / results_per_minute) };
         for share in self.members.chunks(self.members.len().div_ceil(PRODUCERS)) {
             let stations: Vec<(Store, Waker)> =
@@ -115,7 +125,7 @@ impl Crowd {
     }
 
     /// Ends that.
-    pub fn finish_producing(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn finish_producing(&mut self) -> anyhow::Result<()> {
         self.stopped.store(true, Ordering::SeqCst);
         for producer in self.producers.drain(..) {
             producer.join().map_err(|_| anyhow::anyhow!("a producer panicked"))??;
@@ -124,7 +134,7 @@ impl Crowd {
     }
 
     /// Stops them, many at a time.
-    pub fn stop(self) -> anyhow::Result<()> {
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
         let leaving: Vec<_> = self
             .members
             .into_iter()

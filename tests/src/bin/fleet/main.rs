@@ -145,10 +145,11 @@ fn run(args: &Args) -> anyhow::Result<Report> {
         .unwrap_or_else(|| if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() });
     let folder = tempfile::tempdir_in(&root).with_context(|| format!("no folder in {}", root.display()))?;
 
+    let model = crowd::model()?;
     say("starting the stations");
     let before = Usage::own()?;
     let began = Instant::now();
-    let mut crowd = Crowd::start(&names, folder.path(), &authority, broker.port())?;
+    let mut crowd = Crowd::start(&names, folder.path(), model, &authority, broker.port())?;
     wait::until("all stations to be let in", CONNECT_MAX, || crowd.all_connected().then_some(()))?;
     let connected_s = began.elapsed().as_secs_f64();
 

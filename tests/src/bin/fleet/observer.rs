@@ -15,29 +15,29 @@ use serde::Serialize;
 
 /// What has come so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Results by their keys.
-    pub results: u64,
+    pub(crate) results: u64,
     /// Results that came once more under a key.
-    pub repeated: u64,
+    pub(crate) repeated: u64,
     /// Messages that were just published, of all kinds.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Their payloads.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Announcements of stations.
-    pub births: u64,
+    pub(crate) births: u64,
     /// Health messages.
-    pub healths: u64,
+    pub(crate) healths: u64,
     /// Different topics.
-    pub topics: usize,
+    pub(crate) topics: usize,
 }
 
 /// Percentiles of a time, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Latency {
-    pub median_ms: i64,
-    pub p99_ms: i64,
-    pub max_ms: i64,
+pub(crate) struct Latency {
+    pub(crate) median_ms: i64,
+    pub(crate) p99_ms: i64,
+    pub(crate) max_ms: i64,
 }
 
 #[derive(Default)]
@@ -51,13 +51,13 @@ struct Seen {
 }
 
 /// Counts on a thread of its own until the process ends.
-pub struct Observer {
+pub(crate) struct Observer {
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Observer {
     /// Subscribes to everything below `ulna/v1` and returns once the broker has acknowledged it.
-    pub fn start(port: u16) -> anyhow::Result<Self> {
+    pub(crate) fn start(port: u16) -> anyhow::Result<Self> {
         let observer = Self { seen: Arc::default() };
         let ready = Arc::new(AtomicBool::new(false));
         let (seen, subscribed) = (Arc::clone(&observer.seen), Arc::clone(&ready));
@@ -75,24 +75,24 @@ impl Observer {
     }
 
     /// What has come so far.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let seen = self.seen();
         Counts { topics: seen.topics.len(), ..seen.counts }
     }
 
     /// Stations whose last status says that they were stopped.
-    pub fn offline(&self) -> usize {
+    pub(crate) fn offline(&self) -> usize {
         let stopped = (Presence::Offline, "clean_stop".to_owned());
         self.seen().presence.values().filter(|said| **said == stopped).count()
     }
 
     /// Notes from now on how long results take.
-    pub fn measure_latency(&self) {
+    pub(crate) fn measure_latency(&self) {
         self.seen().latencies_ms = Some(Vec::new());
     }
 
     /// How long they took since; ends the measurement.
-    pub fn latency(&self) -> Latency {
+    pub(crate) fn latency(&self) -> Latency {
         let mut taken = self.seen().latencies_ms.take().unwrap_or_default();
         taken.sort_unstable();
         let at = |share: f64| {

@@ -7,23 +7,23 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A look at one process.
 #[derive(Clone, Copy, Debug)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Resident memory now.
-    pub memory_mib: f64,
+    pub(crate) memory_mib: f64,
     /// The most it has had.
-    pub peak_mib: f64,
+    pub(crate) peak_mib: f64,
     /// Processor time so far.
-    pub cpu_s: f64,
+    pub(crate) cpu_s: f64,
 }
 
 impl Usage {
     /// This process.
-    pub fn own() -> anyhow::Result<Self> {
+    pub(crate) fn own() -> anyhow::Result<Self> {
         Self::of(std::process::id())
     }
 
     /// Another process.
-    pub fn of(pid: u32) -> anyhow::Result<Self> {
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         /// Clock ticks in a second, on every Linux (`USER_HZ`).
         const TICKS_PER_S: f64 = 100.0;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -45,7 +45,7 @@ impl Usage {
 
 /// Raises the number of files that may be open, here and in the broker, to what the stations need: store, lock, write-ahead log,
 /// connection and the thread's own.
-pub fn allow_open_files(stations: usize) -> anyhow::Result<()> {
+pub(crate) fn allow_open_files(stations: usize) -> anyhow::Result<()> {
     const PER_STATION: usize = 12;
     const BESIDE: usize = 256;
     let needed = (stations * PER_STATION + BESIDE) as u64;
