@@ -13,6 +13,7 @@ use rustls::time_provider::TimeProvider;
 use tokio::sync::{Notify, watch as signal};
 
 use super::backoff::Backoff;
+use super::commands::Subscription;
 use super::connection::{self, Ended};
 use super::outage::{Outage, Say};
 use super::refusal::Refusals;
@@ -45,6 +46,7 @@ pub(super) struct Link {
 pub(super) struct Memory {
     pub(super) refusals: Refusals,
     pub(super) outage: Outage,
+    pub(super) subscription: Subscription,
     /// One message at a time, to find the one that makes the broker hang up.
     pub(super) careful: bool,
 }
@@ -114,6 +116,7 @@ pub(super) async fn run(mut link: Link) {
             Duration::from_millis(link.config.backoff_max_ms),
         ),
         outage: Outage::default(),
+        subscription: Subscription::default(),
         careful: false,
     };
     loop {
@@ -128,7 +131,7 @@ pub(super) async fn run(mut link: Link) {
             }
         };
         memory.refusals.connection_lost(Instant::now());
-        commands::connection_lost(&link);
+        commands::connection_lost(&mut memory.subscription, &link);
         report(&link, &mut memory, &loss);
 
         tokio::select! {
