@@ -154,7 +154,7 @@ impl Connection {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => self.on_accepted(&connack, link, memory)?,
             Event::Incoming(Packet::PubAck(puback)) => self.on_puback(&puback, link, memory)?,
-            Event::Incoming(Packet::SubAck(suback)) => commands::subscribed(&suback, link),
+            Event::Incoming(Packet::SubAck(suback)) => memory.subscription.answered(&suback, link),
             Event::Incoming(Packet::Publish(publish)) => commands::arrived(&publish, link),
             Event::Outgoing(Outgoing::Publish(pkid)) => {
                 if let Some(Message::Row { .. }) = self.window.sent(pkid) {
@@ -180,7 +180,7 @@ impl Connection {
         if link.store.latest()?.is_some() {
             self.control.push_back(Message::Latest);
         }
-        commands::subscribe(&self.client, link)?;
+        memory.subscription.ask(&self.client, link, Instant::now())?;
 
         let now = link.store.now();
         link.broker.change(|state| {
@@ -404,6 +404,7 @@ impl Connection {
         if waited > link.config.puback_timeout() {
             return Err(Loss::Overdue(waited));
         }
+        memory.subscription.tick(&self.client, link, now)?;
         if now.duration_since(self.health_at) >= link.config.health_interval()
             && !self.control.contains(&Message::Health)
         {

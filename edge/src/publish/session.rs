@@ -14,6 +14,7 @@ use rustls::time_provider::TimeProvider;
 use tokio::sync::{Notify, watch as signal};
 
 use super::backoff::Backoff;
+use super::commands::Subscription;
 use super::connection::{self, Ended};
 use super::outage::{Outage, Say};
 use super::refusal::Refusals;
@@ -51,6 +52,7 @@ pub(super) struct Memory {
     pub(super) renewal: Renewal,
     /// Messages about the station itself that the broker refused when they were sent last.
     pub(super) control_refused: HashSet<Message>,
+    pub(super) subscription: Subscription,
     /// One message at a time, to find the one that makes the broker hang up.
     pub(super) careful: bool,
 }
@@ -144,6 +146,7 @@ pub(super) async fn run(mut link: Link) {
         outage: Outage::default(),
         renewal: Renewal::default(),
         control_refused: HashSet::new(),
+        subscription: Subscription::default(),
         careful: false,
     };
     loop {
@@ -162,7 +165,7 @@ pub(super) async fn run(mut link: Link) {
             }
         };
         memory.refusals.connection_lost(Instant::now());
-        commands::connection_lost(&link);
+        commands::connection_lost(&mut memory.subscription, &link);
         report(&link, &mut memory, &loss);
 
         tokio::select! {

@@ -114,9 +114,9 @@ fn a_station_with_a_wrong_password_waits_and_comes_in_when_it_is_corrected() {
     station.stop();
 }
 
-/// Speaks just enough MQTT v5 to take messages, and hangs up on one of them, which no broker at hand can be
-/// made to do: DISCONNECT with the reason `payload format invalid` instead of an acknowledgement.
-fn broker_that_hangs_up_on(seq: u64) -> (u16, Arc<Mutex<BTreeSet<u64>>>) {
+/// Speaks just enough MQTT v5 to take messages, and hangs up on a result or on a subscription, which no broker at hand can be
+/// made to do: DISCONNECT with the reason `payload format invalid` instead of an acknowledgement, or no word at all.
+fn broker_that_hangs_up_on(seq: Option<u64>) -> (u16, Arc<Mutex<BTreeSet<u64>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let taken = Arc::new(Mutex::new(BTreeSet::new()));
@@ -130,7 +130,11 @@ fn broker_that_hangs_up_on(seq: u64) -> (u16, Arc<Mutex<BTreeSet<u64>>>) {
     (port, taken)
 }
 
-fn take_messages(stream: &mut TcpStream, poison: u64, taken: &Mutex<BTreeSet<u64>>) -> std::io::Result<()> {
+fn take_messages(
+    stream: &mut TcpStream,
+    poison: Option<u64>,
+    taken: &Mutex<BTreeSet<u64>>,
+) -> std::io::Result<()> {
     loop {
         let (kind, body) = read_packet(stream)?;
         match kind {
@@ -141,13 +145,14 @@ fn take_messages(stream: &mut TcpStream, poison: u64, taken: &Mutex<BTreeSet<u64
                 if body[..topic_end].ends_with(b"/result") {
                     let result: serde_json::Value = serde_json::from_slice(payload)?;
                     let seq = result["seq"].as_u64().unwrap();
-                    if seq == poison {
+                    if Some(seq) == poison {
                         return stream.write_all(&[0xe0, 2, 0x99, 0]);
                     }
                     taken.lock().unwrap().insert(seq);
                 }
                 stream.write_all(&[0x40, 2, body[topic_end], body[topic_end + 1]])?;
             }
+            8 if poison.is_some() => stream.write_all(&[0x90, 4, body[0], body[1], 0, 1])?,
             12 => stream.write_all(&[0xd0, 0])?,
             _ => return Ok(()),
         }
@@ -174,7 +179,7 @@ fn read_packet(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
 
 #[test]
 fn a_broker_that_hangs_up_on_one_message_gets_all_the_others() {
-    let (port, taken) = broker_that_hangs_up_on(3);
+    let (port, taken) = broker_that_hangs_up_on(Some(3));
     let outbox = Outbox::new();
     outbox.fill(8, 100);
     let station = Station::start(&outbox.store, config(port));
@@ -186,5 +191,16 @@ fn a_broker_that_hangs_up_on_one_message_gets_all_the_others() {
     outbox.fill(1, 100);
     station.handle.wake();
     eventually("the session goes on", || taken.lock().unwrap().contains(&9));
+    station.stop();
+}
+
+#[test]
+fn a_broker_that_hangs_up_on_the_subscription_gets_all_results() {
+    let (port, taken) = broker_that_hangs_up_on(None);
+    let outbox = Outbox::new();
+    outbox.fill(8, 100);
+    let station = Station::start(&outbox.store, config(port));
+    eventually("the results arrive", || taken.lock().unwrap().len() == 8);
+    eventually("they are acknowledged", || outbox.store.depth().unwrap() == 0);
     station.stop();
 }

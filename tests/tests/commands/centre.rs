@@ -120,6 +120,12 @@ impl Centre {
         results.into_iter().next_back().context("a result")
     }
 
+    /// The sequence that the station's results are of.
+    pub(crate) fn outbox_id(&self) -> anyhow::Result<String> {
+        let delivery = self.collector.results()?.into_iter().next().and_then(|result| result.delivery);
+        Ok(delivery.context("no result yet")?.outbox_id)
+    }
+
     /// A folder of the test's own.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

@@ -142,16 +142,16 @@ fn values_that_cannot_be_right_are_named() {
 fn answers_use_the_points_of_their_type_and_are_withheld_outside_the_intended_use() {
     let manifest = parse(&example()).unwrap();
     let study_type = |name: &str| name.parse::<StudyType>().unwrap();
-    let wrist = manifest.answer(Some(&study_type("XR_WRIST")), 0.7);
+    let wrist = manifest.answer(None, Some(&study_type("XR_WRIST")), 0.7);
     assert_eq!(
         (wrist.answer, wrist.source, wrist.withheld),
         (Answer::Abnormal, PointSource::StudyType, None)
     );
-    let hand = manifest.answer(Some(&study_type("XR_HAND")), 0.7);
+    let hand = manifest.answer(None, Some(&study_type("XR_HAND")), 0.7);
     assert_eq!((hand.answer, hand.source), (Answer::Uncertain, PointSource::Pooled));
-    let knee = manifest.answer(Some(&study_type("XR_KNEE")), 0.99);
+    let knee = manifest.answer(None, Some(&study_type("XR_KNEE")), 0.99);
     assert_eq!((knee.answer, knee.withheld), (Answer::Uncertain, Some(WithheldReason::NotInIntendedUse)));
-    let unknown = manifest.answer(None, 0.01);
+    let unknown = manifest.answer(None, None, 0.01);
     assert_eq!(
         (unknown.answer, unknown.withheld),
         (Answer::Uncertain, Some(WithheldReason::StudyTypeUnknown))
