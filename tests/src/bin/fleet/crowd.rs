@@ -74,6 +74,7 @@ impl Crowd {
                 store: store.clone(),
                 facts: Arc::new(facts),
                 broker: Broker::default(),
+                mailbox: Arc::default(),
                 page: None,
             })?;
             Ok(Member { store, handle })
@@ -206,7 +207,7 @@ fn end_a_study(store: &Store, model: &Model) -> anyhow::Result<()> {
     store.finish(&claim, &scored_view(Some(claim.image_id.clone()), made_up_score()))?;
     let (manifest, summary) = (model.manifest(), model.summary());
     let closed =
-        store.close(claim.study, |study, views| compose(manifest, summary, study, views, Some(true)))?;
+        store.close(claim.study, |study, views| compose(manifest, None, summary, study, views, Some(true)))?;
     closed.context("the study could not be closed").map(drop)
 }
 
