@@ -240,8 +240,12 @@ export const TEXT = {
 
   answer: {
     probability: "Probability of being abnormal",
-    views: "Per view",
-    view: "View {index}",
+    views: "Views and what each of them says",
+    unused: "Not used",
+    withheld: "No answer",
+    only: "View {index} alone made the answer.",
+    mean_all: "The mean of the {count} views.",
+    mean_some: "The mean of the views {views}; what was not used does not count.",
     scale: "{percent} probability of being abnormal. Normal below {rule_out}, abnormal from {rule_in} on, uncertain between.",
     points: "Normal below {rule_out}, abnormal from {rule_in} on.",
     points_source: { study_type: "Limits of this body part.", pooled: "Limits of all body parts together." },
@@ -256,8 +260,6 @@ export const TEXT = {
     unsent: "Not sent yet: kept, and sent later",
     closed: "Closed",
     revision: "Corrected: revision {revision} replaces the answer before.",
-    limits: "Limits",
-    unusable: "Views that were not used",
     failed: "Why: {reason}",
   },
   viewer: {
@@ -275,6 +277,7 @@ export const TEXT = {
   history: {
     heading: "History",
     search: "Search by number, reference or body part",
+    hint: "Number, reference, body part",
     none: "No study found.",
     more: "Show older",
     busy: "Asking\u2026",
