@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use contract::preprocess::Aspect;
 use e2e::browser::{Browser, Key};
-use e2e::made;
-use e2e::station::Station;
+use e2e::station::{Setup, Station};
+use e2e::{made, made_bundle};
 use serde_json::{Value, json};
 
 use crate::walk::{ALL, KIOSK, Walk, address};
-use crate::start;
+use crate::{start, start_with};
 
 /// Phantoms of which the demo model thinks differently: `(study, image)`.
 const SIX: [(&str, &str); 5] = [
@@ -258,5 +259,51 @@ fn fingers_magnify_and_move_the_radiograph() -> anyhow::Result<()> {
         assert_eq!(Shown::of(&browser)?.get("zoom"), 1.0, "{screen}");
     }
     assert_eq!(browser.errors()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// How far the colour over a radiograph follows its brightness: the correlation of both, each averaged over patches.
+/// The map is of brightness, from the middle grey on.
+const FOLLOWS: &str = "const heat = document.querySelector('canvas.heat');
+const picture = document.querySelector('.layer img');
+const [across, down] = [picture.naturalWidth, picture.naturalHeight].map((side) => Math.round(side / 20));
+const shrunk = (from) => {
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [across, down];
+  const context = canvas.getContext('2d');
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(from, 0, 0, across, down);
+  return context.getImageData(0, 0, across, down).data;
+};
+const [grey, colour] = [shrunk(picture), shrunk(heat)];
+const places = [...Array(across * down).keys()];
+const bright = places.map((at) => Math.max(0, grey[4 * at] - 124));
+const painted = places.map((at) => colour[4 * at + 3]);
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const spread = (one, other) => mean(one.map((value, at) => (value - mean(one)) * (other[at] - mean(other))));
+return spread(bright, painted) / Math.sqrt(spread(bright, bright) * spread(painted, painted));";
+
+/// A model that sees brightness is shown radiographs far from square, letterboxed and squashed.
+#[test]
+fn colours_lie_over_what_the_model_saw_letterboxed_and_squashed() -> anyhow::Result<()> {
+    for aspect in [Aspect::Letterbox, Aspect::Squash] {
+        let bundle = tempfile::tempdir()?;
+        made_bundle::write_mean(bundle.path(), &e2e::demo_bundle(), aspect)?;
+        let setup = Setup { bundle: bundle.path().to_owned(), ..Setup::new(e2e::broker::free_port()?) };
+        let (station, browser) = start_with(&setup)?;
+        browser.show_on(KIOSK)?;
+        browser.open(&address(&station, ""))?;
+        let dir = tempfile::tempdir()?;
+        for (name, width, height) in [("tall", 320, 800), ("wide", 800, 320)] {
+            let file = dir.path().join(format!("{name}.pgm"));
+            fs::write(&file, made::pgm(width, height, 7))?;
+            let study = closed(&station, &browser, name, &[file])?;
+            assert_eq!(study["result"]["model"]["aspect"], json!(aspect), "{study:#}");
+            go(&browser, &study)?;
+            browser.wait_for("document.querySelector('canvas.heat:not([hidden])')")?;
+            let follows = browser.script(FOLLOWS)?.as_f64().context("no number")?;
+            assert!(follows > 0.9, "{aspect:?}, {name}: the colour follows the brightness by {follows}");
+        }
+    }
     Ok(())
 }

@@ -88,7 +88,7 @@ export function answer(number) {
     const { node: top, heading } = verdict(study, kindOf(study));
     part.heading = heading;
     const all = views(study).map((image, position) => ({ image, index: position + 1 }));
-    const pictures = all.length > 0 ? viewer(all, live.station.aspect) : null;
+    const pictures = all.length > 0 ? viewer(all, result.model.aspect || live.station.aspect) : null;
     const told = element("div", "told", top, element("p", "notice", result.notice));
     if (result.revision > 1) told.append(element("p", "notes", fill(TEXT.answer.revision, result)));
     if (result.outcome === "failed" && result.reason) told.append(element("p", "notes", fill(TEXT.answer.failed, result)));
