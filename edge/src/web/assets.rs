@@ -10,7 +10,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Path, media type and text of each.
-const ASSETS: [(&str, &str, &str); 27] = [
+const ASSETS: [(&str, &str, &str); 28] = [
     ("/", HTML, include_str!("page.html")),
     ("/icon.svg", PICTURE, include_str!("icon.svg")),
     ("/page.css", CSS, include_str!("page.css")),
@@ -26,6 +26,7 @@ const ASSETS: [(&str, &str, &str); 27] = [
     ("/page/lights.js", SCRIPT, include_str!("page/lights.js")),
     ("/page/live.js", SCRIPT, include_str!("page/live.js")),
     ("/page/open.js", SCRIPT, include_str!("page/open.js")),
+    ("/page/outbox.js", SCRIPT, include_str!("page/outbox.js")),
     ("/page/pan.js", SCRIPT, include_str!("page/pan.js")),
     ("/page/preview.js", SCRIPT, include_str!("page/preview.js")),
     ("/page/screens.css", CSS, include_str!("page/screens.css")),

@@ -3,6 +3,7 @@
 //!
 //! Photographs of every screen come to lie in `target/page-shots`.
 
+mod outbox;
 mod views;
 mod walk;
 

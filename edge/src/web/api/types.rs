@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::export::mounted::Stick;
 use crate::publish::BrokerState;
 use crate::quality;
 use crate::store::{Accepted, ImageRow, ImageState, OutboxEntry, StudyRow};
@@ -222,6 +223,32 @@ pub struct Outbox {
 pub struct Revived {
     /// How many.
     pub revived: usize,
+}
+
+/// Sticks that results can be written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sticks {
+    /// In the order of their paths.
+    pub sticks: Vec<Stick>,
+}
+
+/// A stick that all results not yet acknowledged are to be written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Carry {
+    /// The stick's path, as the list of sticks has it.
+    pub to: String,
+}
+
+/// Results on a stick, read back and compared. They also stay in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Carried {
+    /// The new folder.
+    pub dir: String,
+    /// Their places in the sequence.
+    pub seqs: Vec<u64>,
+    /// SHA-256 of the folder's manifest.
+    pub manifest_sha256: String,
 }
 
 /// Results that were carried to the centre by hand.
