@@ -314,7 +314,9 @@ impl Studies {
 impl From<StudyRow> for Study {
     fn from(row: StudyRow) -> Self {
         let answered = row.result.as_ref().filter(|result| result.answer_withheld.is_none());
-        let points = answered.and_then(|result| result.operating_points);
+        let used = answered.and_then(|result| result.operating_points.as_ref());
+        // The third point answers nothing.
+        let points = used.map(|used| OperatingPoints::new(used.rule_out, used.rule_in, used.rule_in));
         Self {
             number: row.number,
             study_type: row.study_type,
@@ -353,7 +355,7 @@ impl From<StudyResult> for Summary {
 
 impl Image {
     /// `points` are those that the study's answer was given by.
-    fn new(row: ImageRow, points: Option<UsedPoints>) -> Self {
+    fn new(row: ImageRow, points: Option<OperatingPoints>) -> Self {
         let mut image = Self {
             image_id: row.image_id,
             source_name: row.source_name,
@@ -375,8 +377,6 @@ impl Image {
             image.overrulable = may && row.kept && row.state == ImageState::Rejected;
             (image.probability, image.activation_map) = (probability, activation_map);
             (image.inference_ms, image.rejected, image.overruled) = (inference_ms, rejected, overruled);
-            // The third point answers nothing.
-            let points = points.map(|used| OperatingPoints::new(used.rule_out, used.rule_in, used.rule_in));
             image.answer = points.zip(probability).map(|(points, probability)| points.answer(probability));
         }
         image
