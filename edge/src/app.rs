@@ -331,6 +331,7 @@ fn bind_page(
         limits: config.image.limits(),
         views_max: config.study.views_max,
         disk_free_min_bytes: config.limits.disk_free_min_mib << 20,
+        sticks_in: config.web.sticks_in.clone(),
         settings: config.shown.clone(),
     };
     let facts = Arc::clone(station) as Arc<dyn publish::Facts>;

@@ -1,9 +1,16 @@
 //! Results carried by hand, where there is never a network: each as a station publishes it.
 
+use std::path::Path;
+
 use contract::result::Delivery;
 
 use crate::publish::{PayloadError, with_delivery};
 use crate::store::{OutboxRow, Store, StoreError};
+
+pub mod mounted;
+pub mod stick;
+
+use stick::{StickError, Written};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 100;
@@ -56,4 +63,43 @@ pub fn page(store: &Store, station: &str, after_seq: u64) -> Result<Vec<Exported
             Ok(Exported { seq, json })
         })
         .collect()
+}
+
+/// Gives every result of the outbox, dead ones included, to `take`, in order.
+///
+/// # Errors
+/// As [`page`], and whatever `take` fails with.
+pub fn each<E: From<ExportError>>(
+    store: &Store,
+    station: &str,
+    take: &mut dyn FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut after = 0;
+    loop {
+        let page = page(store, station, after)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.seq;
+        for result in &page {
+            take(&result.json)?;
+        }
+    }
+}
+
+/// Why results were not written to a stick.
+#[derive(Debug, thiserror::Error)]
+pub enum CarryError {
+    /// The outbox does not give them.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The stick does not take them.
+    #[error(transparent)]
+    Stick(#[from] StickError),
+}
+
+/// Writes every result of the outbox to a new folder in `to`; nothing and `None` when there is none.
+///
+/// # Errors
+/// When the outbox cannot be read or the folder cannot be written; no folder is then left.
+pub fn carry(store: &Store, station: &str, to: &Path) -> Result<Option<Written>, CarryError> {
+    stick::write(to, station, store.now(), |take| each(store, station, take))
 }

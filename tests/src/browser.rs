@@ -18,6 +18,8 @@ use crate::{broker, wait};
 /// Presses of Tab after which what is looked for is not there.
 const TABS_MAX: usize = 80;
 const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Time a finger takes from one point to the next.
+const MOVE_MS: u64 = 200;
 
 /// What names the element that has the focus, and whether one sees that it has it.
 const FOCUSED: &str = "const node = document.activeElement;
@@ -193,6 +195,26 @@ impl Browser {
         let strokes = ["keyDown", "keyUp"].map(|way| json!({"type": way, "value": value}));
         let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]});
         self.driver.post("actions", &actions).map(drop)
+    }
+
+    /// Puts fingers on the page, each at the beginning of its path, moves all of them from point to point, and lifts them.
+    /// Points are pixels from the window's upper left corner.
+    ///
+    /// # Errors
+    /// When a point is not in the window.
+    pub fn touch(&self, paths: &[&[[f64; 2]]]) -> anyhow::Result<()> {
+        let finger = |(number, path): (usize, &&[[f64; 2]])| {
+            let to = |[x, y]: [f64; 2], ms: u64| json!({"type": "pointerMove", "duration": ms, "x": x.round(), "y": y.round(), "origin": "viewport"});
+            let first = path.first().map(|point| to(*point, 0));
+            let down = json!({"type": "pointerDown", "button": 0});
+            let further = path.iter().skip(1).map(|point| to(*point, MOVE_MS));
+            let up = json!({"type": "pointerUp", "button": 0});
+            let actions: Vec<Value> = first.into_iter().chain([down]).chain(further).chain([up]).collect();
+            json!({"type": "pointer", "id": format!("finger {number}"), "parameters": {"pointerType": "touch"},
+                   "actions": actions})
+        };
+        let actions: Vec<Value> = paths.iter().enumerate().map(finger).collect();
+        self.driver.post("actions", &json!({"actions": actions})).map(drop)
     }
 
     /// Presses Tab until what has the focus is called something with `name` in it. Each element on the way must show

@@ -57,6 +57,23 @@ pub fn pgm(width: u32, height: u32, seed: u32) -> Vec<u8> {
     bytes
 }
 
+/// A PGM file with nothing on it but noise, which the gate refuses for good.
+pub fn blank() -> Vec<u8> {
+    square(|_| 7)
+}
+
+/// A PGM file of too little contrast, which the gate flags and the technician may overrule.
+pub fn pale() -> Vec<u8> {
+    square(|column| 110 + (100 - (column - 200).abs()).max(0) / 5)
+}
+
+/// A PGM file of 400 x 400 samples, each what its column says and a little noise.
+fn square(level: impl Fn(i32) -> i32) -> Vec<u8> {
+    let mut random = Random::new(1);
+    let samples = (0..400 * 400).map(|at| (level(at % 400) + (random.share() * 4.0) as i32) as u8);
+    b"P5\n400 400\n255\n".iter().copied().chain(samples).collect()
+}
+
 /// A small generator (Knuth's MMIX constants), so that a failing test can be run again with its seed.
 pub struct Random(u64);
 

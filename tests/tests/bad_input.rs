@@ -12,7 +12,7 @@ use e2e::broker::Broker;
 use e2e::collector::Collector;
 use e2e::infer::infer;
 use e2e::made::{black_png, pgm};
-use e2e::nan_bundle;
+use e2e::made_bundle;
 use e2e::station::{Setup, Station};
 use e2e::{bin, demo_bundle, sorted_entries};
 
@@ -294,7 +294,7 @@ fn a_bundle_with_one_flipped_byte_is_refused() -> anyhow::Result<()> {
 #[test]
 fn a_model_that_answers_nan_in_its_self_test_is_refused() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    nan_bundle::write(dir.path(), &demo_bundle(), true)?;
+    made_bundle::write(dir.path(), &demo_bundle(), true)?;
     assert_refused(dir.path(), &["not finite"])
 }
 
@@ -313,7 +313,7 @@ fn a_demo_bundle_needs_leave() -> anyhow::Result<()> {
 fn a_view_the_model_answers_nan_for_is_rejected_and_the_next_is_scored() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let bundle = dir.path().join("bundle");
-    nan_bundle::write(&bundle, &demo_bundle(), false)?;
+    made_bundle::write(&bundle, &demo_bundle(), false)?;
     let broker = Broker::start()?;
     let collector = Collector::start(broker.port())?;
     let mut setup = Setup::new(broker.port());
@@ -321,7 +321,7 @@ fn a_view_the_model_answers_nan_for_is_rejected_and_the_next_is_scored() -> anyh
     let mut station = Station::new(&setup)?;
     station.start()?;
     for (index, (name, bytes)) in
-        [("dark", nan_bundle::dark(1)), ("bright", nan_bundle::bright(1))].into_iter().enumerate()
+        [("dark", made_bundle::dark(1)), ("bright", made_bundle::bright(1))].into_iter().enumerate()
     {
         let file = dir.path().join(format!("{name}.pgm"));
         fs::write(&file, bytes)?;

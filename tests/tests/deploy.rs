@@ -123,6 +123,8 @@ fn the_kiosk_shows_the_stations_page() -> anyhow::Result<()> {
     assert!(unit.contains("http://127.0.0.1:8460/"), "{unit}");
     let users = read("deploy/kiosk/ulna-kiosk.sysusers.conf")?;
     assert!(unit.contains("User=ulna-kiosk") && users.contains("u ulna-kiosk "), "{users}");
+    // The compositor makes its socket below /run/user, which ProtectHome hides and ProtectSystem closes.
+    assert!(!unit.contains("\nProtectHome=") && unit.contains("\nReadWritePaths=/run/user\n"), "{unit}");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{BundleManifest, PointSource, Purpose, WithheldReason};
+use crate::preprocess::Aspect;
 use crate::radiograph::RejectReason;
 use crate::study::{Answer, StudyType};
 
@@ -193,6 +194,9 @@ pub struct ModelSummary {
     pub bundle_sha256: String,
     /// What it may be used for.
     pub purpose: Purpose,
+    /// How its input, and so every activation map, shows a radiograph of another aspect ratio than its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aspect: Option<Aspect>,
 }
 
 impl ModelSummary {
@@ -203,6 +207,7 @@ impl ModelSummary {
             version: manifest.version,
             bundle_sha256: manifest_sha256,
             purpose: manifest.purpose,
+            aspect: Some(manifest.input.aspect),
         }
     }
 }

@@ -9,7 +9,6 @@ pub mod doctor;
 pub mod infer;
 pub mod outbox;
 pub mod run;
-mod stick;
 pub mod study;
 pub mod support_bundle;
 pub mod watch;

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::common::{Failure, StationArgs, finish, print_json};
-use super::stick::{self, Written};
 use crate::client::Client;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::export;
+use crate::export::stick::{self, StickError, Written};
+use crate::export::{self, ExportError};
 use crate::store::{OutboxEntry, Store, StoreError};
 use crate::web::api::types;
 
@@ -143,18 +143,7 @@ impl Outbox {
     fn each(&self, station: &str, each: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
         match self {
             Self::Service(client) => client.lines("/outbox/export", each),
-            Self::Store(store) => {
-                let mut after = 0;
-                loop {
-                    let page =
-                        export::page(store, station, after).map_err(|error| Failure::new(Exit::Io, error))?;
-                    let Some(last) = page.last() else { return Ok(()) };
-                    after = last.seq;
-                    for result in &page {
-                        each(&result.json)?;
-                    }
-                }
-            }
+            Self::Store(store) => export::each(store, station, each),
         }
     }
 
@@ -165,6 +154,18 @@ impl Outbox {
                 .removed),
             Self::Store(store) => Ok(store.delivered(seqs)?),
         }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        Self::new(Exit::Io, error)
+    }
+}
+
+impl From<StickError> for Failure {
+    fn from(error: StickError) -> Self {
+        Self::new(Exit::Io, error)
     }
 }
 

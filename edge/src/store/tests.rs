@@ -67,6 +67,7 @@ pub(crate) fn result(study: StudySummary, views: Vec<ViewResult>) -> StudyResult
             version: 1,
             bundle_sha256: "0".repeat(64),
             purpose: Purpose::Demo,
+            aspect: None,
         },
         clock_synchronised: None,
         notice: "test".to_owned(),

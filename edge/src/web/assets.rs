@@ -10,7 +10,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Path, media type and text of each.
-const ASSETS: [(&str, &str, &str); 26] = [
+const ASSETS: [(&str, &str, &str); 28] = [
     ("/", HTML, include_str!("page.html")),
     ("/icon.svg", PICTURE, include_str!("icon.svg")),
     ("/page.css", CSS, include_str!("page.css")),
@@ -26,11 +26,13 @@ const ASSETS: [(&str, &str, &str); 26] = [
     ("/page/lights.js", SCRIPT, include_str!("page/lights.js")),
     ("/page/live.js", SCRIPT, include_str!("page/live.js")),
     ("/page/open.js", SCRIPT, include_str!("page/open.js")),
+    ("/page/outbox.js", SCRIPT, include_str!("page/outbox.js")),
     ("/page/pan.js", SCRIPT, include_str!("page/pan.js")),
     ("/page/preview.js", SCRIPT, include_str!("page/preview.js")),
     ("/page/screens.css", CSS, include_str!("page/screens.css")),
     ("/page/settings.js", SCRIPT, include_str!("page/settings.js")),
     ("/page/shapes.js", SCRIPT, include_str!("page/shapes.js")),
+    ("/page/strip.js", SCRIPT, include_str!("page/strip.js")),
     ("/page/study.js", SCRIPT, include_str!("page/study.js")),
     ("/page/viewer.css", CSS, include_str!("page/viewer.css")),
     ("/page/viewer.js", SCRIPT, include_str!("page/viewer.js")),

@@ -15,13 +15,20 @@ pub struct WebConfig {
     pub listen: SocketAddr,
     /// The unix socket of the command line; `api.sock` in the state directory where it is left out.
     pub socket: Option<PathBuf>,
+    /// Folders on or below which sticks are mounted that the page may write results to.
+    pub sticks_in: Vec<PathBuf>,
     /// `[web.lan]`, where there is one.
     pub lan: Option<LanConfig>,
 }
 
 impl Default for WebConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8460)), socket: None, lan: None }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8460)),
+            socket: None,
+            sticks_in: ["/media", "/run/media", "/mnt"].map(PathBuf::from).to_vec(),
+            lan: None,
+        }
     }
 }
 
@@ -36,6 +43,13 @@ impl WebConfig {
                 "web.listen is {}; the page asks nobody there for a password, so it may only listen on this machine, \
                  such as 127.0.0.1:8460; for the network add a section [web.lan]",
                 self.listen
+            ));
+        }
+        if let Some(path) = self.sticks_in.iter().find(|path| !path.is_absolute() || path.as_os_str() == "/")
+        {
+            return Err(format!(
+                "web.sticks_in has {}; name folders by their whole path, such as /media",
+                path.display()
             ));
         }
         self.lan.as_ref().map_or(Ok(()), LanConfig::check)
@@ -54,6 +68,11 @@ mod tests {
             let problem =
                 WebConfig { listen: listen.parse().unwrap(), ..WebConfig::default() }.check().unwrap_err();
             assert!(problem.contains(listen), "{problem}");
+        }
+        for path in ["media", "/"] {
+            let problem =
+                WebConfig { sticks_in: vec![path.into()], ..WebConfig::default() }.check().unwrap_err();
+            assert!(problem.contains("sticks_in"), "{problem}");
         }
     }
 }

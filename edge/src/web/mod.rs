@@ -13,7 +13,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
@@ -77,6 +77,8 @@ pub struct About {
     pub views_max: u32,
     /// Free space below which no image is accepted, in bytes.
     pub disk_free_min_bytes: u64,
+    /// Folders on or below which sticks are mounted.
+    pub sticks_in: Vec<PathBuf>,
     /// The configuration.
     pub settings: serde_json::Value,
 }

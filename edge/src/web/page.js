@@ -4,6 +4,7 @@ import { home } from "./page/home.js";
 import { element } from "./page/dom.js";
 import { live, start, watch } from "./page/live.js";
 import { openStudy, register } from "./page/open.js";
+import { outbox } from "./page/outbox.js";
 import { settings } from "./page/settings.js";
 import { shape } from "./page/shapes.js";
 import { study } from "./page/study.js";
@@ -16,6 +17,7 @@ const SCREENS = [
   [/^#\/register\/([^/]+)$/, register, "open"],
   [/^#\/study\/([^/]+)$/, study, "history"],
   [/^#\/history$/, history, "history"],
+  [/^#\/outbox$/, outbox, "home"],
   [/^#\/settings$/, settings, "settings"],
 ];
 const NAVIGATION = [

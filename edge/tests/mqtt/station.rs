@@ -101,6 +101,7 @@ fn model() -> ModelSummary {
         version: 1,
         bundle_sha256: "0".repeat(64),
         purpose: Purpose::ClinicalEvaluation,
+        aspect: None,
     }
 }
 

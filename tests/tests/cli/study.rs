@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use e2e::broker::Broker;
 use e2e::demo_studies;
-use e2e::made::Random;
+use e2e::made;
 use e2e::station::{Setup, Station};
 use e2e::wait::until;
 
@@ -63,7 +63,7 @@ fn a_flagged_view_is_overruled_and_a_view_is_dropped() -> anyhow::Result<()> {
     let config = station.config().to_owned();
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("pale.pgm");
-    fs::write(&file, pale())?;
+    fs::write(&file, made::pale())?;
 
     let number = succeed("study open", &config, &["XR_ELBOW"])?;
     let number = number.trim();
@@ -90,16 +90,6 @@ fn a_flagged_view_is_overruled_and_a_view_is_dropped() -> anyhow::Result<()> {
     let output = run("study drop", &config, &[image_id])?;
     assert_eq!(output.status.code(), Some(66), "{}", stderr(&output));
     Ok(())
-}
-
-/// A radiograph of too little contrast.
-fn pale() -> Vec<u8> {
-    let mut random = Random::new(1);
-    let samples = (0..400 * 400i32).map(|at| {
-        let bar = (100 - (at % 400 - 200).abs()).max(0) / 5;
-        (110 + bar + (random.share() * 4.0) as i32) as u8
-    });
-    b"P5\n400 400\n255\n".iter().copied().chain(samples).collect()
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //!
 //! Photographs of every screen come to lie in `target/page-shots`.
 
+mod outbox;
+mod views;
 mod walk;
 
 use std::time::Duration;
@@ -14,7 +16,12 @@ use walk::{ALL, KIOSK, Walk, address};
 
 /// A station without a broker and without a camera, and a browser on its page.
 fn start() -> anyhow::Result<(Station, Browser)> {
-    let mut station = Station::new(&Setup::new(broker::free_port()?))?;
+    start_with(&Setup::new(broker::free_port()?))
+}
+
+/// The same for another station.
+fn start_with(setup: &Setup) -> anyhow::Result<(Station, Browser)> {
+    let mut station = Station::new(setup)?;
     station.start()?;
     let browser = Browser::start()?;
     station.wait_for_line("loaded and self-tested", Duration::from_secs(60))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use e2e::browser::{Browser, Key, Screen};
-use e2e::made::Random;
+use e2e::made;
 use e2e::station::Station;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -121,14 +121,9 @@ impl<'a> Walk<'a> {
     pub(crate) fn reject_and_overrule(&self) -> anyhow::Result<()> {
         let browser = self.browser;
         let blank = self.files.path().join("blank.pgm");
-        let mut random = Random::new(1);
-        let mut save = |path: &Path, sample: &dyn Fn(i32) -> i32| {
-            let samples = (0..400 * 400).map(|at| (sample(at % 400) + (random.share() * 4.0) as i32) as u8);
-            fs::write(path, b"P5\n400 400\n255\n".iter().copied().chain(samples).collect::<Vec<u8>>())
-        };
-        save(&blank, &|_| 7)?;
+        fs::write(&blank, made::blank())?;
         let pale = self.files.path().join("pale.pgm");
-        save(&pale, &|column| 110 + (100 - (column - 200).abs()).max(0) / 5)?;
+        fs::write(&pale, made::pale())?;
         self.add_file(&blank)?;
         browser.wait_for_text("Image is blank")?;
         browser.wait_for_text("take it again")?;

@@ -17,7 +17,8 @@ use super::Sources;
 use super::problem::Problem;
 use openapi::{Answer, Body, Route};
 use types::{
-    Capture, Delivered, OpenStudy, Outbox, Overrule, Removed, Revived, Station, Studies, Study, Taken,
+    Capture, Carried, Carry, Delivered, OpenStudy, Outbox, Overrule, Removed, Revived, Station, Sticks,
+    Studies, Study, Taken,
 };
 
 pub use openapi::description;
@@ -119,7 +120,12 @@ fn routes() -> Vec<(Route, MethodRouter<Sources>)> {
             get(picture::preview),
         ),
         (
-            route("get", "/outbox", "Results not yet acknowledged").answers(200, Answer::of::<Outbox>()),
+            route("get", "/outbox", "Results not yet acknowledged, the oldest first")
+                .query(&[
+                    ("after", "only those after this place in the sequence"),
+                    ("limit", "how many at most, 1 to 10000, which it is where it is left out"),
+                ])
+                .answers(200, Answer::of::<Outbox>()),
             get(outbox::list),
         ),
         (
@@ -131,6 +137,17 @@ fn routes() -> Vec<(Route, MethodRouter<Sources>)> {
             route("get", "/outbox/export", "Each unacknowledged result as it is published, a line each")
                 .answers(200, Answer::Media("application/x-ndjson")),
             get(outbox::export),
+        ),
+        (
+            route("get", "/outbox/sticks", "USB sticks and the like that are mounted")
+                .answers(200, Answer::of::<Sticks>()),
+            get(outbox::sticks),
+        ),
+        (
+            route("post", "/outbox/carry", "Write each unacknowledged result to a stick, and compare")
+                .takes(Body::of::<Carry>())
+                .answers(200, Answer::of::<Carried>()),
+            post(outbox::carry),
         ),
         (
             route("post", "/outbox/delivered", "Take results for acknowledged that were carried by hand")

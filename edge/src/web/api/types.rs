@@ -6,11 +6,12 @@ use contract::radiograph::RejectReason;
 use contract::result::{
     ActivationMap, ModelSummary, Outcome, Presence, Rejection, StudyResult, UsedPoints, ViewResult,
 };
-use contract::study::{Answer, StudyType};
+use contract::study::{Answer, OperatingPoints, StudyType};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::export::mounted::Stick;
 use crate::publish::BrokerState;
 use crate::quality;
 use crate::store::{Accepted, ImageRow, ImageState, OutboxEntry, StudyRow};
@@ -145,6 +146,10 @@ pub struct Image {
     pub kept: bool,
     /// Probability of abnormality; null when it was not scored.
     pub probability: Option<f64>,
+    /// What a study of this image alone would be answered by the limits of the study's newest result; null when it was
+    /// not scored or that result gives no answer.
+    #[serde(default)]
+    pub answer: Option<Answer>,
     /// Where the model looked; null when it was not scored.
     pub activation_map: Option<ActivationMap>,
     /// Time the model took, in milliseconds.
@@ -220,6 +225,32 @@ pub struct Revived {
     pub revived: usize,
 }
 
+/// Sticks that results can be written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sticks {
+    /// In the order of their paths.
+    pub sticks: Vec<Stick>,
+}
+
+/// A stick that all results not yet acknowledged are to be written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Carry {
+    /// The stick's path, as the list of sticks has it.
+    pub to: String,
+}
+
+/// Results on a stick, read back and compared. They also stay in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Carried {
+    /// The new folder.
+    pub dir: String,
+    /// Their places in the sequence.
+    pub seqs: Vec<u64>,
+    /// SHA-256 of the folder's manifest.
+    pub manifest_sha256: String,
+}
+
 /// Results that were carried to the centre by hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -282,6 +313,10 @@ impl Studies {
 
 impl From<StudyRow> for Study {
     fn from(row: StudyRow) -> Self {
+        let answered = row.result.as_ref().filter(|result| result.answer_withheld.is_none());
+        let used = answered.and_then(|result| result.operating_points.as_ref());
+        // The third point answers nothing.
+        let points = used.map(|used| OperatingPoints::new(used.rule_out, used.rule_in, used.rule_in));
         Self {
             number: row.number,
             study_type: row.study_type,
@@ -296,7 +331,7 @@ impl From<StudyRow> for Study {
             revision: row.revision,
             sent: row.revision > 0 && row.acknowledged_revision >= row.revision,
             result: row.result.map(Summary::from),
-            images: row.images.into_iter().map(Image::from).collect(),
+            images: row.images.into_iter().map(|image| Image::new(image, points)).collect(),
         }
     }
 }
@@ -318,8 +353,9 @@ impl From<StudyResult> for Summary {
     }
 }
 
-impl From<ImageRow> for Image {
-    fn from(row: ImageRow) -> Self {
+impl Image {
+    /// `points` are those that the study's answer was given by.
+    fn new(row: ImageRow, points: Option<OperatingPoints>) -> Self {
         let mut image = Self {
             image_id: row.image_id,
             source_name: row.source_name,
@@ -327,6 +363,7 @@ impl From<ImageRow> for Image {
             state: row.state,
             kept: row.kept,
             probability: None,
+            answer: None,
             activation_map: None,
             inference_ms: None,
             rejected: None,
@@ -340,6 +377,7 @@ impl From<ImageRow> for Image {
             image.overrulable = may && row.kept && row.state == ImageState::Rejected;
             (image.probability, image.activation_map) = (probability, activation_map);
             (image.inference_ms, image.rejected, image.overruled) = (inference_ms, rejected, overruled);
+            image.answer = points.zip(probability).map(|(points, probability)| points.answer(probability));
         }
         image
     }

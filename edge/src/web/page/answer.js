@@ -6,8 +6,8 @@ import { ask } from "./dialog.js";
 import { action, attributes, complaint, element } from "./dom.js";
 import { live, put } from "./live.js";
 import { shape } from "./shapes.js";
+import { strip } from "./strip.js";
 import { viewer } from "./viewer.js";
-import { thumbnail, whyNot } from "./views.js";
 import { bodyPart, fill, percent, seconds, when } from "./words.js";
 
 function verdict(study, kind) {
@@ -23,10 +23,24 @@ function verdict(study, kind) {
   return { node, heading };
 }
 
+/** Whose mean the probability is. */
+function mean(all) {
+  const counted = all.filter(({ image }) => image.state === "scored").map(({ index }) => index);
+  if (counted.length === 1) return fill(TEXT.answer.only, { index: counted[0] });
+  if (counted.length === all.length) return fill(TEXT.answer.mean_all, { count: counted.length });
+  const views = new Intl.ListFormat(TEXT.lang, { type: "conjunction" }).format(counted.map(String));
+  return fill(TEXT.answer.mean_some, { views });
+}
+
 /** The probability on a line from 0 to 1, with the limits of the three answers. */
-function scale({ probability, operating_points: points }) {
+function scale({ probability, operating_points: points }, all) {
   const text = percent(probability);
-  const made = element("section", "probability", element("p", "", TEXT.answer.probability, " ", element("strong", "", text)));
+  const made = element(
+    "section",
+    "probability",
+    element("p", "", TEXT.answer.probability, " ", element("strong", "", text)),
+  );
+  if (all.length > 1) made.append(element("p", "", mean(all)));
   if (!points) return made;
   const limits = { percent: text, rule_out: percent(points.rule_out), rule_in: percent(points.rule_in) };
   const line = attributes(element("div", "line"), { role: "img", "aria-label": fill(TEXT.answer.scale, limits) });
@@ -55,16 +69,6 @@ function facts(study) {
   return list;
 }
 
-function unusable(study) {
-  const rejected = views(study).map((image, position) => [image, position + 1]).filter(([image]) => image.rejected);
-  if (rejected.length === 0) return null;
-  const items = rejected.map(([image, index]) => {
-    const words = element("div", "words", element("h3", "", fill(TEXT.view.name, { index })), ...whyNot(image.rejected));
-    return element("li", "view rejected", thumbnail(image, index), words);
-  });
-  return element("section", "", element("h2", "", TEXT.answer.unusable), element("ul", "views", ...items));
-}
-
 /** The part of a closed study. */
 export function answer(number) {
   const said = complaint();
@@ -83,16 +87,16 @@ export function answer(number) {
     const { result } = study;
     const { node: top, heading } = verdict(study, kindOf(study));
     part.heading = heading;
-    const scored = views(study).map((image, position) => ({ image, index: position + 1 })).filter(({ image }) => image.state === "scored");
+    const all = views(study).map((image, position) => ({ image, index: position + 1 }));
+    const pictures = all.length > 0 ? viewer(all, result.model.aspect || live.station.aspect) : null;
     const told = element("div", "told", top, element("p", "notice", result.notice));
     if (result.revision > 1) told.append(element("p", "notes", fill(TEXT.answer.revision, result)));
-    if (result.probability !== null) told.append(scale(result));
     if (result.outcome === "failed" && result.reason) told.append(element("p", "notes", fill(TEXT.answer.failed, result)));
-    const pictures = scored.length > 0 ? viewer(scored, live.station.aspect) : null;
+    if (all.length > 1) told.append(strip(all, pictures.show));
     list = facts(study);
-    const rest = element("div", "rest", ...[unusable(study)].filter(Boolean), list, said, reopen);
+    const sure = result.probability === null ? null : scale(result, all);
     node.className = pictures ? "answer pictured" : "answer";
-    node.replaceChildren(told, ...(pictures ? [pictures] : []), rest);
+    node.replaceChildren(...[told, pictures?.node, sure, element("div", "rest", list, said, reopen)].filter(Boolean));
   };
 
   part.update = (study) => {

@@ -6,6 +6,8 @@ export const API = "/api/v1";
 const ANSWER_MAX_MS = 15000;
 /** A camera averages several frames, a large file is slow to write. */
 const IMAGE_MAX_MS = 120000;
+/** A stick is slower still, and everything on it is read back. */
+const STICK_MAX_MS = 900000;
 
 /** Asks; what is wrong comes as an error in the station's words. */
 async function ask(method, path, { json, bytes, timeout_ms = ANSWER_MAX_MS } = {}) {
@@ -58,6 +60,11 @@ export const api = {
   discard: (number) => ask("DELETE", study(number)),
   drop: (id) => post(image(id) + "/drop"),
   overrule: (id, initials) => post(image(id) + "/overrule", { json: { initials } }),
+  outbox: (limit) => read("/outbox?limit=" + limit),
+  retry: () => post("/outbox/retry"),
+  sticks: () => read("/outbox/sticks"),
+  carry: (to) => post("/outbox/carry", { json: { to }, timeout_ms: STICK_MAX_MS }),
+  delivered: (seqs) => post("/outbox/delivered", { json: { seqs } }),
   preview: () => ask("GET", "/preview").then((answer) => answer.blob()),
   picture: (id, max_px) => API + image(id) + "/picture?max_px=" + max_px,
 };

@@ -29,13 +29,13 @@ export function between(map, column, row) {
 }
 
 /**
- * The radiograph's place in the square that the model saw, as shares of its side: `letterbox` fits it in and centres
- * it, `squash` stretches it to the whole square.
+ * The radiograph's place in what the model saw, and so in its map, as shares of the sides: `letterbox` fits it in and
+ * centres it, `squash` stretches it to the whole.
  */
-export function placement(aspect, width, height) {
-  if (aspect !== "letterbox") return { left: 0, top: 0, width: 1, height: 1 };
-  const longer = Math.max(width, height);
-  const [across, down] = [width / longer, height / longer];
+export function placement(aspect, map, width, height) {
+  if (aspect === "squash") return { left: 0, top: 0, width: 1, height: 1 };
+  const scale = Math.min(map.width / width, map.height / height);
+  const [across, down] = [(width * scale) / map.width, (height * scale) / map.height];
   return { left: (1 - across) / 2, top: (1 - down) / 2, width: across, height: down };
 }
 
@@ -44,7 +44,7 @@ export function draw(canvas, map, { aspect, width, height, scale, opacity }) {
   const reduced = SIDE_PX / Math.max(width, height);
   canvas.width = Math.max(1, Math.round(width * reduced));
   canvas.height = Math.max(1, Math.round(height * reduced));
-  const place = placement(aspect, width, height);
+  const place = placement(aspect, map, width, height);
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
   for (let y = 0, at = 0; y < canvas.height; y += 1) {

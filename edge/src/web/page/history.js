@@ -14,7 +14,7 @@ let query = "";
 export function history() {
   const heading = attributes(element("h1", "unseen", TEXT.history.heading), { tabindex: "-1" });
   const search = attributes(element("input", "text search"), {
-    type: "search", "aria-label": TEXT.history.search, placeholder: TEXT.history.search, autocomplete: "off", spellcheck: "false",
+    type: "search", "aria-label": TEXT.history.search, placeholder: TEXT.history.hint, autocomplete: "off", spellcheck: "false",
   });
   search.value = query;
   const said = complaint();

@@ -60,6 +60,9 @@ function camera({ camera, camera_trouble }) {
   return camera ? ["good", TEXT.camera.good] : ["plain", TEXT.camera.none];
 }
 
+/** Where there is more to be seen. */
+const SCREENS = { queue: "#/outbox" };
+
 const LIGHTS = { station: service, broker, queue, disk, clock, camera, model, temperature };
 
 /** All lights, the gravest first. */
@@ -73,8 +76,11 @@ export function lights(station) {
 
 export function lightRow({ name, kind, word, todo }) {
   const sign = element("span", "sign", shape(kind), element("span", "unseen", TEXT.kinds[kind] + ": "));
-  const what = element("div", "what", element("span", "name", TEXT.lights[name]), " ", element("span", "word", word));
-  const made = element("li", "light " + kind + (todo ? " told" : ""), sign, what);
-  if (todo) made.append(element("p", "todo", todo));
-  return made;
+  const what = element("span", "what", element("span", "name", TEXT.lights[name]), " ", element("span", "word", word));
+  const parts = [sign, what, todo ? element("span", "todo", todo) : null];
+  const className = "light " + kind + (todo ? " told" : "");
+  if (!SCREENS[name]) return element("li", className, ...parts);
+  const link = element("a", "through", ...parts, element("span", "onward", shape("onward")));
+  link.href = SCREENS[name];
+  return element("li", className + " leading", link);
 }

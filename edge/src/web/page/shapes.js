@@ -24,6 +24,7 @@ const SHAPES = {
   home: ["M12 2L1 12h3v10h6v-7h4v7h6V12h3z", ""],
   plus: ["M9 1h6v8h8v6h-8v8H9v-8H1V9h8z", ""],
   history: [DISC, "M12 6v6.5l4.5 2.5"],
+  onward: ["M7 1.5L17.5 12L7 22.5L4.5 20L12.5 12L4.5 4z", ""],
   settings: ["M3 3h18v5H3zM3 10h18v5H3zM3 17h18v4.5H3z", "M7 5.5h.01M7 12.5h.01M7 19.2h.01"],
 };
 

@@ -3,62 +3,81 @@ import { TEXT } from "../text.js";
 import { api } from "./api.js";
 import { attributes, element } from "./dom.js";
 import { draw, hasSigns, scaleOf } from "./heat.js";
-import { pannable } from "./pan.js";
-import { fill, percent } from "./words.js";
+import { fitted, pannable } from "./pan.js";
+import { found, pictured, whyNot } from "./views.js";
+import { fill } from "./words.js";
 
 const PICTURE_PX = 1600;
 const OPACITY_AT_FIRST = 60;
 /** The slider's place outlives a screen: who wants to see the bone alone wants it for the next study too. */
 let opacity = OPACITY_AT_FIRST;
 
-/** `views` are `{image, index}` of scored images. */
+/**
+ * `views` are `{image, index}`, scored or not. `show` shows one of them as it was left: each has a magnification, a
+ * place and an opacity of its own.
+ */
 export function viewer(views, aspect) {
   const maps = views.map(({ image }) => image.activation_map).filter(Boolean);
   const scale = scaleOf(maps);
+  const left = new Map(views.map((view) => [view, { at: fitted(), opacity }]));
   const canvas = element("canvas", "heat");
   const picture = attributes(element("img", ""), { alt: "", draggable: "false" });
   const layer = element("div", "layer", picture, canvas);
   const said = attributes(element("p", "said"), { role: "status" });
   const stage = attributes(element("div", "stage", layer, said), { tabindex: "0", role: "group" });
   const pan = pannable(stage, layer);
-  const legend = element("p", "soft legend");
-  let shown = views[0].image;
+  const legend = element("div", "soft legend");
+  let shown = null;
 
   const paint = () => {
-    const map = shown.activation_map;
-    canvas.hidden = !map || picture.naturalWidth === 0;
+    const map = shown.image.activation_map;
+    canvas.hidden = !map;
     if (canvas.hidden) return;
     const [width, height] = [picture.naturalWidth, picture.naturalHeight];
-    draw(canvas, map, { aspect, width, height, scale, opacity: opacity / 100 });
+    draw(canvas, map, { aspect, width, height, scale, opacity: left.get(shown).opacity / 100 });
   };
+  const slider = opacitySlider((value) => {
+    opacity = left.get(shown).opacity = value;
+    if (!layer.hidden) paint();
+  });
   picture.addEventListener("load", () => {
     said.textContent = "";
-    pan.size(picture.naturalWidth, picture.naturalHeight);
+    layer.hidden = false;
+    pan.show(picture.naturalWidth, picture.naturalHeight, left.get(shown).at);
     paint();
   });
-  picture.addEventListener("error", () => { said.textContent = TEXT.viewer.gone; });
+  picture.addEventListener("error", () => { said.textContent = TEXT.view.gone; });
 
-  const tabs = element("div", "tabs");
-  const show = ({ image, index }) => {
-    shown = image;
-    said.textContent = TEXT.viewer.loading;
-    canvas.hidden = true;
+  /** `touched`: by a finger, which needs to see what it has done. */
+  const show = (view, touched) => {
+    if (touched) frame.scrollIntoView({ block: "nearest" });
+    if (view === shown) return;
+    shown = view;
+    const { image, index } = view;
+    // Nothing of one view is seen, or moved, under the name of another.
+    layer.hidden = true;
     stage.setAttribute("aria-label", fill(TEXT.viewer.stage, { index }));
-    legend.textContent = image.activation_map && hasSigns(image.activation_map) ? TEXT.viewer.legend : TEXT.viewer.none;
-    if (image.kept) picture.src = api.picture(image.image_id, PICTURE_PX);
-    else said.textContent = TEXT.viewer.gone;
-    [...tabs.children].forEach((tab, position) => tab.setAttribute("aria-pressed", String(views[position].index === index)));
+    slider.node.hidden = !image.activation_map;
+    slider.set(left.get(view).opacity);
+    legend.replaceChildren(...told(image));
+    picture.removeAttribute("src");
+    if (pictured(image)) {
+      said.textContent = TEXT.viewer.loading;
+      picture.src = api.picture(image.image_id, PICTURE_PX);
+    } else {
+      said.textContent = image.kept ? TEXT.view.gone : TEXT.viewer.gone;
+    }
   };
-  for (const view of views) {
-    const name = fill(TEXT.answer.view, { index: view.index });
-    const tab = element("button", "tab", element("span", "", name), " ", element("strong", "", percent(view.image.probability)));
-    tab.type = "button";
-    tab.addEventListener("click", () => show(view));
-    tabs.append(tab);
-  }
-  show(views[0]);
   const frame = element("div", "frame", stage, element("div", "tools", ...zoomButtons(pan)));
-  return element("section", "viewer", tabs, frame, slider(paint), legend);
+  show(views[0]);
+  const node = attributes(element("section", "viewer", frame, slider.node, legend), { id: "viewer" });
+  return { node, show };
+}
+
+/** What is to be known of the picture. */
+function told({ activation_map: map, rejected }) {
+  if (rejected) return [...whyNot(rejected), ...found(rejected)];
+  return [element("p", "", map && hasSigns(map) ? TEXT.viewer.legend : TEXT.viewer.none)];
 }
 
 function zoomButtons(pan) {
@@ -74,12 +93,9 @@ function zoomButtons(pan) {
   ];
 }
 
-function slider(paint) {
+function opacitySlider(changed) {
   const input = attributes(element("input", ""), { type: "range", min: "0", max: "100", step: "5", id: "opacity" });
-  input.value = String(opacity);
-  input.addEventListener("input", () => {
-    opacity = Number(input.value);
-    paint();
-  });
-  return element("label", "slider", element("span", "", TEXT.viewer.opacity), input);
+  input.addEventListener("input", () => changed(Number(input.value)));
+  const node = element("label", "slider", element("span", "", TEXT.viewer.opacity), input);
+  return { node, set: (value) => { input.value = String(value); } };
 }

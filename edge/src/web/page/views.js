@@ -19,13 +19,16 @@ const UNREADABLE = [
   "truncated", "not_an_image", "corrupt", "too_large", "too_small", "unsupported_transfer_syntax", "unsupported_image",
 ];
 
+/** Whether there is a picture of an image. */
+export const pictured = ({ kept, rejected }) => kept && !UNREADABLE.includes(rejected?.reason);
+
 /** A small picture of an image; where there is none, the words. */
 export function thumbnail(image, index) {
   const known = pictures.get(image.image_id);
   if (known) return known;
   const frame = element("div", "thumbnail");
   const gone = () => frame.replaceChildren(element("span", "soft", TEXT.view.gone));
-  if (image.kept && !UNREADABLE.includes(image.rejected?.reason)) {
+  if (pictured(image)) {
     const picture = attributes(element("img", ""), { alt: fill(TEXT.view.picture, { index }), decoding: "async" });
     picture.addEventListener("error", () => { gone(); pictures.delete(image.image_id); });
     picture.src = api.picture(image.image_id, THUMBNAIL_PX);
@@ -39,9 +42,14 @@ export function thumbnail(image, index) {
 }
 
 /** Why an image was not scored, and what to do. */
-export function whyNot({ reason, detail, also = [] }) {
+export function whyNot({ reason }) {
   const { name, todo } = rejection(reason);
-  const said = [element("p", "reason", name), element("p", "todo", todo), element("p", "detail", fill(TEXT.view.found, { detail }))];
+  return [element("p", "reason", name), element("p", "todo", todo)];
+}
+
+/** What was found in such an image, for whoever wants to know more. */
+export function found({ reason, detail, also = [] }) {
+  const said = [element("p", "detail", fill(TEXT.view.found, { detail }))];
   // What else is odd about an image without content helps nobody.
   if (also.length > 0 && reason !== "blank") {
     const reasons = also.map((other) => rejection(other).name.toLowerCase()).join(", ");
@@ -100,7 +108,9 @@ function card({ study, image, index }, camera) {
   if (study.open && !study.closing) buttons.append(retaking(study, image, said, camera));
   if (image.overrulable) buttons.append(overruling(image, index, said));
   if (study.open) buttons.append(dropping(image, index, said));
-  return element("li", "view " + image.state, thumbnail(image, index), words, buttons, said);
+  // What can be done stays near what is to be done; the particulars come below.
+  const more = image.rejected ? element("div", "more", ...found(image.rejected)) : null;
+  return element("li", "view " + image.state, thumbnail(image, index), words, buttons, said, more);
 }
 
 /** Shows a study's views in a list. `camera` does something for which the camera is needed. */

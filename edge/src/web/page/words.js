@@ -51,4 +51,4 @@ export function rejection(reason) {
   return { name: fill(known.name, { reason: capital(spaced(reason)) }), todo: known.todo };
 }
 
-export const many = (count, one, several) => (count === 1 ? one : fill(several, { count }));
+export const many = (count, one, several, values = {}) => fill(count === 1 ? one : several, { count, ...values });

@@ -19,9 +19,6 @@ use rustix::fs::Advice;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::common::Failure;
-use crate::exit::Exit;
-
 const MANIFEST_FILE: &str = "manifest.json";
 
 /// The manifest.
@@ -46,29 +43,34 @@ struct ManifestEntry {
 
 /// What was written.
 #[derive(Debug)]
-pub(super) struct Written {
+pub struct Written {
     /// The folder.
-    pub(super) dir: PathBuf,
+    pub dir: PathBuf,
     /// Places in the sequence, in order.
-    pub(super) seqs: Vec<u64>,
-    pub(super) manifest_sha256: String,
+    pub seqs: Vec<u64>,
+    /// Of the manifest, in hexadecimal.
+    pub manifest_sha256: String,
 }
 
 /// Why a folder could not be written.
 #[derive(Debug, thiserror::Error)]
-enum StickError {
+pub enum StickError {
+    /// The stick does not do something.
     #[error("cannot {doing} {path}: {source}; check that the stick is there, may be written and has room")]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The stick does not keep what it is given.
     #[error("{0} reads back otherwise than it was written: the stick is damaged, take another")]
     Damaged(PathBuf),
+    /// The outbox holds something else than results.
     #[error("a line of the outbox is not a result that was numbered: {0}; report it")]
     Line(String),
-}
-
-impl From<StickError> for Failure {
-    fn from(error: StickError) -> Self {
-        Failure::new(Exit::Io, error)
-    }
 }
 
 /// A folder that goes again unless it is finished.
@@ -87,12 +89,15 @@ impl Drop for Draft {
 }
 
 /// Writes what `lines` gives to a new folder in `to`; nothing and `None` when it gives nothing.
-pub(super) fn write(
+///
+/// # Errors
+/// When the folder cannot be written or reads back otherwise, or `lines` fails; no folder is then left.
+pub fn write<E: From<StickError>>(
     to: &Path,
     station: &str,
     at: Timestamp,
-    lines: impl FnOnce(&mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure>,
-) -> Result<Option<Written>, Failure> {
+    lines: impl FnOnce(&mut dyn FnMut(&str) -> Result<(), E>) -> Result<(), E>,
+) -> Result<Option<Written>, E> {
     let mut draft: Option<Draft> = None;
     let mut entries = Vec::new();
     let mut outbox = String::new();
@@ -205,7 +210,7 @@ mod tests {
         serde_json::to_string(&result).unwrap()
     }
 
-    fn export(to: &Path, seqs: &[u64]) -> Result<Option<Written>, Failure> {
+    fn export(to: &Path, seqs: &[u64]) -> Result<Option<Written>, StickError> {
         write(to, "clinic-12", "2026-11-23T08:15:00Z".parse().unwrap(), |each| {
             seqs.iter().try_for_each(|seq| each(&line(*seq)))
         })
@@ -246,10 +251,10 @@ mod tests {
             each(&line(1))?;
             each("{}")
         });
-        assert!(failure.unwrap_err().message.contains("not a result"), "said so");
+        assert!(matches!(failure, Err(StickError::Line(_))), "{failure:?}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         let missing = export(&dir.path().join("none"), &[1]).unwrap_err();
-        assert!(missing.exit == Exit::Io && missing.message.contains("check that the stick"), "{missing:?}");
+        assert!(missing.to_string().contains("check that the stick"), "{missing}");
     }
 
     #[test]

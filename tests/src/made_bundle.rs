@@ -1,36 +1,62 @@
-//! A bundle that verifies and loads, and whose model answers NaN for dark images: its logit is the square root of
-//! the mean of the normalised input. The ONNX file is written field by field (onnx.proto, opset 17).
+//! Bundles that verify and load, and whose model sees nothing but brightness: its map is the mean of the normalised
+//! input, patch by patch, its logit the mean of the map, or that mean's square root, which is NaN for dark images. The
+//! ONNX file is written field by field (onnx.proto, opset 17).
 
 use std::fs;
 use std::path::Path;
 
 use contract::bundle::{BundleManifest, FileFacts, GoldenPair, MANIFEST_FILE, MODEL_FILE};
-use contract::preprocess::{PreprocessSpec, normalise, to_plane};
+use contract::preprocess::{Aspect, PreprocessSpec, normalise, to_plane};
 use contract::radiograph::{Limits, decode};
 use sha2::{Digest, Sha256};
 
 const SIDE_PX: u32 = 64;
+/// Side of a patch, which is one value of the map.
+const PATCH_PX: u64 = 16;
 const GOLDEN: &str = "golden/0.pgm";
 
-/// Writes the bundle to a folder; what a manifest needs beside the model is taken from another bundle.
-/// `golden_is_dark` makes its own self-test fail with NaN.
+/// Writes a bundle whose model takes the square root to a folder; what a manifest needs beside the model is taken from
+/// another bundle. `golden_is_dark` makes its own self-test fail with NaN.
 ///
 /// # Errors
 /// When the other manifest cannot be read or a file cannot be written.
 pub fn write(dir: &Path, other: &Path, golden_is_dark: bool) -> anyhow::Result<()> {
-    let mut manifest = BundleManifest::parse(&fs::read(other.join(MANIFEST_FILE))?)?;
-    manifest.name = "square-root".to_owned();
-    manifest.input = PreprocessSpec::square(SIDE_PX);
     let golden = if golden_is_dark { dark(0) } else { bright(0) };
+    save(dir, other, golden, PreprocessSpec::square(SIDE_PX), "Sqrt", |mean| {
+        anyhow::ensure!((mean < 0.0) == golden_is_dark, "the golden image's mean is {mean}");
+        Ok(mean.abs().sqrt())
+    })
+}
+
+/// Writes a bundle whose model answers for every image, and is given it letterboxed or squashed.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_mean(dir: &Path, other: &Path, aspect: Aspect) -> anyhow::Result<()> {
+    let input = PreprocessSpec { aspect, ..PreprocessSpec::square(4 * SIDE_PX) };
+    save(dir, other, bright(0), input, "Identity", Ok)
+}
+
+/// `last` is the operator between the input's mean and the logit, `logit` what it should give.
+fn save(
+    dir: &Path,
+    other: &Path,
+    golden: Vec<u8>,
+    spec: PreprocessSpec,
+    last: &str,
+    logit: impl FnOnce(f64) -> anyhow::Result<f64>,
+) -> anyhow::Result<()> {
+    let mut manifest = BundleManifest::parse(&fs::read(other.join(MANIFEST_FILE))?)?;
+    manifest.name = "brightness".to_owned();
+    manifest.input = spec;
     let decoded = decode(&golden, &Limits::default())?.radiograph;
     let input = normalise(&to_plane(&decoded, &manifest.input)?, &manifest.input);
     let mean = input.iter().map(|value| f64::from(*value)).sum::<f64>() / input.len() as f64;
-    anyhow::ensure!((mean < 0.0) == golden_is_dark, "the golden image's mean is {mean}");
-    manifest.golden = vec![GoldenPair { image: GOLDEN.to_owned(), logit: mean.abs().sqrt() }];
+    manifest.golden = vec![GoldenPair { image: GOLDEN.to_owned(), logit: logit(mean)? }];
 
     fs::create_dir_all(dir.join("golden"))?;
     manifest.files.clear();
-    for (name, bytes) in [(MODEL_FILE, model()), (GOLDEN, golden)] {
+    for (name, bytes) in [(MODEL_FILE, model(manifest.input.width_px, last)), (GOLDEN, golden)] {
         fs::write(dir.join(name), &bytes)?;
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         manifest.files.insert(name.to_owned(), FileFacts { sha256, size_bytes: bytes.len() as u64 });
@@ -55,25 +81,25 @@ fn ramp(from: u8, seed: u8) -> Vec<u8> {
     bytes
 }
 
-fn model() -> Vec<u8> {
-    let side = u64::from(SIDE_PX);
+fn model(side_px: u32, last: &str) -> Vec<u8> {
+    let side = u64::from(side_px);
     let nodes = [
         node(
             "AveragePool",
             "radiograph",
             "pooled",
-            &[ints("kernel_shape", &[16, 16]), ints("strides", &[16, 16])],
+            &[ints("kernel_shape", &[PATCH_PX; 2]), ints("strides", &[PATCH_PX; 2])],
         ),
         node("ReduceMean", "pooled", "activation_map", &[ints("axes", &[1]), int("keepdims", 0)]),
         node("ReduceMean", "activation_map", "mean", &[ints("axes", &[2]), int("keepdims", 0)]),
         node("ReduceMean", "mean", "whole", &[ints("axes", &[1]), int("keepdims", 1)]),
-        node("Sqrt", "whole", "logit", &[]),
+        node(last, "whole", "logit", &[]),
     ];
     let mut graph: Vec<u8> = nodes.iter().flat_map(|node| message(1, node)).collect();
-    graph.extend(message(2, b"square-root"));
+    graph.extend(message(2, b"brightness"));
     graph.extend(message(11, &value("radiograph", &[1, 3, side, side])));
     graph.extend(message(12, &value("logit", &[1, 1])));
-    graph.extend(message(12, &value("activation_map", &[1, side / 16, side / 16])));
+    graph.extend(message(12, &value("activation_map", &[1, side / PATCH_PX, side / PATCH_PX])));
     let opset = number(2, 17);
     [number(1, 8), message(7, &graph), message(8, &opset)].concat()
 }
