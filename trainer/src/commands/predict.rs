@@ -186,7 +186,7 @@ impl Job<'_> {
         let found_type = found_type.or_else(|| study_type(&input.path, None::<&DicomFacts>));
         let probability = study_score(&views.iter().filter_map(|view| view.probability).collect::<Vec<_>>());
         let manifest = self.predictor.manifest();
-        let answer = probability.and_then(|p| Some(manifest?.answer(found_type.as_ref(), p).answer));
+        let answer = probability.and_then(|p| Some(manifest?.answer(None, found_type.as_ref(), p).answer));
         Ok(Study {
             input: input.path.display().to_string(),
             study_type: found_type,

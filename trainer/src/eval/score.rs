@@ -59,7 +59,7 @@ pub(super) fn score(
     let scored = planes.studies.iter().zip(views).filter_map(|(study, views)| {
         let Study { study_type, patient, path, abnormal, .. } = study.clone();
         let probability = study_score(&views.iter().map(|view| view.probability).collect::<Vec<_>>())?;
-        let answer = manifest.map(|m| m.answer(Some(&study_type), probability).answer);
+        let answer = manifest.map(|m| m.answer(None, Some(&study_type), probability).answer);
         Some(StudyScore {
             path,
             study_type,
