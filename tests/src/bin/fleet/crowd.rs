@@ -206,8 +206,8 @@ fn end_a_study(store: &Store, model: &Model) -> anyhow::Result<()> {
     let claim = store.claim()?.context("the image that was just accepted does not wait")?;
     store.finish(&claim, &scored_view(Some(claim.image_id.clone()), made_up_score()))?;
     let (manifest, summary) = (model.manifest(), model.summary());
-    let closed =
-        store.close(claim.study, |study, views| compose(manifest, None, summary, study, views, Some(true)))?;
+    let closed = store
+        .close(claim.study, |study, views| compose(manifest, None, summary, study, views, Some(true)))?;
     closed.context("the study could not be closed").map(drop)
 }
 
