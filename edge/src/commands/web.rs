@@ -39,7 +39,7 @@ pub fn run(command: &Command) -> Exit {
     let Some(door) = &config.web.lan else {
         eprintln!(
             "edge web link: {} has no section [web.lan], so the page cannot be reached from the network",
-            args.config.display()
+            args.station.config.display()
         );
         return Exit::Config;
     };
