@@ -210,6 +210,7 @@ fn a_report_and_a_document_among_radiographs_are_refused_and_the_radiographs_tak
 fn a_report_and_a_document_in_the_spool_become_rejected_views_that_say_why() -> anyhow::Result<()> {
     let receiver = Receiver::started("")?;
     let report = receiver.make("report", Made { class: BASIC_TEXT_SR, ..Made::wrist("1.2.3", 1) })?;
+    bin::succeed(Command::new("dcmodify").args(["-nb", "-ea", "(7fe0,0010)"]).arg(&report))?;
     let files = [report, document(&receiver)?];
     for (index, file) in files.iter().enumerate() {
         fs::rename(file, receiver.station.spool().join(format!("{index}.dcm")))?;
@@ -217,7 +218,7 @@ fn a_report_and_a_document_in_the_spool_become_rejected_views_that_say_why() -> 
         let last = results.last().context("no result")?;
         assert_eq!(last.outcome, Outcome::Rejected, "{last:?}");
         let rejected = last.views[0].rejected.as_ref().context("no reason")?;
-        println!("{:?}: {}", rejected.reason, rejected.detail);
+        assert!(rejected.detail.contains("it holds no pixel data"), "{rejected:?}");
     }
     Ok(())
 }

@@ -17,15 +17,23 @@ use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A file system in memory, mounted on a folder until it is dropped.
+/// A file system, mounted on a folder until it is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None`, after a line that says so, where that is not allowed.
+    /// In memory, and empty; `None`, after a line that says so, where that is not allowed.
     fn mount(dir: &Path, size: &str) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(dir);
-        if mount.output().is_ok_and(|output| output.status.success()) {
+        Self::by(&["-t", "tmpfs", "-o", &format!("size={size}"), "none"], dir)
+    }
+
+    /// Puts the one that is mounted elsewhere here too, with what lies on it.
+    fn plug_in(&self, dir: &Path) -> Option<Self> {
+        Self::by(&["--bind", self.0.to_str()?], dir)
+    }
+
+    fn by(arguments: &[&str], dir: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(arguments).arg(dir).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(dir.to_owned()));
         }
         println!("SKIPPED: file systems cannot be mounted here");
@@ -53,10 +61,12 @@ fn a_disk_pulled_out_in_mid_study_keeps_the_study_open_until_it_is_back() -> any
     let broker = Broker::start()?;
     let collector = Collector::start(broker.port())?;
     let mut station = Station::new(&Setup::new(broker.port()))?;
-    let Some(disk) = Disk::mount(&station.spool(), "8m") else { return Ok(()) };
+    let elsewhere = tempfile::tempdir()?;
+    let Some(disk) = Disk::mount(elsewhere.path(), "8m") else { return Ok(()) };
+    let Some(plugged) = disk.plug_in(&station.spool()) else { return Ok(()) };
     station.start()?;
     station.wait_for_line("ready;", LONG)?;
-    let study = station.spool().join("XR_WRIST/one");
+    let study = elsewhere.path().join("XR_WRIST/one");
     let put = |name: &str, seed| -> anyhow::Result<()> {
         fs::create_dir_all(&study)?;
         fs::write(study.join(format!(".{name}")), pgm(300, 240, seed))?;
@@ -64,15 +74,15 @@ fn a_disk_pulled_out_in_mid_study_keeps_the_study_open_until_it_is_back() -> any
     };
     put("1.pgm", 1)?;
     station.wait_for_count("accept.committed", 1, LONG)?;
-    drop(disk);
+    drop(plugged);
     wait_for_reason(&station, "degraded", "spool_unreadable")?;
     // Longer than a study is left alone for.
     std::thread::sleep(Duration::from_secs(4));
     let open = station.ask("GET", "/studies?open=true", &Value::Null)?.json()?;
     assert_eq!(open["studies"].as_array().map(Vec::len), Some(1), "{open}");
 
-    let Some(_disk) = Disk::mount(&station.spool(), "8m") else { return Ok(()) };
     put("2.pgm", 2)?;
+    let Some(_plugged) = disk.plug_in(&station.spool()) else { return Ok(()) };
     let result = collector.wait_for_results(1, LONG).context(station.tail())?.remove(0);
     assert_eq!((result.outcome, result.views.len(), result.study.revision), (Outcome::Scored, 2, 1));
     wait_for_reason(&station, "online", "started")?;

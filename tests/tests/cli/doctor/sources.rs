@@ -12,6 +12,15 @@ use super::*;
 const NOBODY: u32 = 65_534;
 
 impl Idle {
+    /// Without a model, whose self-test takes longer than all the rest.
+    fn without_a_model(mqtt: &str, more: &str) -> anyhow::Result<Self> {
+        let idle = Self::new(mqtt, more)?;
+        let config = idle.dir.path().join("edge.toml");
+        let text = fs::read_to_string(&config)?;
+        fs::write(&config, text.replace(&demo_bundle().display().to_string(), "/nowhere"))?;
+        Ok(idle)
+    }
+
     /// The tests may run as root, who may do everything: then the service is somebody else's.
     fn of_an_ordinary_user(&self) -> anyhow::Result<()> {
         if fs::metadata("/proc/self")?.uid() == 0 {
@@ -50,14 +59,14 @@ fn a_dicom_receiver_is_asked_as_the_digitiser_would() -> anyhow::Result<()> {
     let port = broker::free_port()?;
     let section = |more: &str| format!("[dicom]\nlisten = \"127.0.0.1:{port}\"\n{more}");
     let allowed = section(&format!("calling_ae_titles = [\"{}\"]\n", dcmtk::SENDER));
-    let idle = Idle::new("port = 1", &allowed)?;
+    let idle = Idle::without_a_model("port = 1", &allowed)?;
     idle.report()?.assert("source.dicom", "ok", "is free for the service")?;
     let taken = TcpListener::bind(("127.0.0.1", port))?;
     idle.report()?.assert("source.dicom", "fail", "another program listens on")?;
     drop(taken);
-    let nobody = Idle::new("port = 1", &section("calling_ae_titles = []\n"))?.report()?;
+    let nobody = Idle::without_a_model("port = 1", &section("calling_ae_titles = []\n"))?.report()?;
     nobody.assert("config", "fail", "dicom.calling_ae_titles is empty; name the AE titles")?;
-    let low = Idle::new("port = 1", &allowed.replace(&port.to_string(), "104"))?;
+    let low = Idle::without_a_model("port = 1", &allowed.replace(&port.to_string(), "104"))?;
     low.of_an_ordinary_user()?;
     low.report()?.assert("source.dicom", "fail", "may not listen on 127.0.0.1:104")?;
 
@@ -83,7 +92,7 @@ fn a_dicom_receiver_is_asked_as_the_digitiser_would() -> anyhow::Result<()> {
 
 #[test]
 fn a_spool_is_judged_with_what_lies_in_it() -> anyhow::Result<()> {
-    let idle = Idle::new("port = 1", "")?;
+    let idle = Idle::without_a_model("port = 1", "")?;
     idle.of_an_ordinary_user()?;
     let said = |verdict: &str, found: &str| idle.report()?.assert("source.spool", verdict, found);
     idle.mode("spool", 0o777)?;
@@ -115,7 +124,7 @@ fn a_replayed_folder_is_judged_with_what_lies_in_it() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
     let played = folder.path().join("played");
-    let idle = Idle::new("port = 1", &format!("[replay]\ndir = \"{}\"\n", played.display()))?;
+    let idle = Idle::without_a_model("port = 1", &format!("[replay]\ndir = \"{}\"\n", played.display()))?;
     idle.of_an_ordinary_user()?;
     let said = |verdict: &str, found: &str| idle.report()?.assert("source.replay", verdict, found);
     said("fail", "cannot be looked at")?;
@@ -141,7 +150,7 @@ fn a_replayed_folder_is_judged_with_what_lies_in_it() -> anyhow::Result<()> {
 
 #[test]
 fn a_clock_that_nobody_keeps_is_a_warning() -> anyhow::Result<()> {
-    let idle = Idle::new("port = 1", "")?;
+    let idle = Idle::without_a_model("port = 1", "")?;
     let run = "mount -t tmpfs none /run && mkdir -p /run/systemd/timesync";
     let Some(report) = idle.report_within(run)? else { return Ok(()) };
     report.assert("clock", "warn", "not synchronised")?;
@@ -154,7 +163,7 @@ fn a_clock_that_nobody_keeps_is_a_warning() -> anyhow::Result<()> {
 
 #[test]
 fn a_disk_that_runs_full_is_a_warning_and_then_a_failure() -> anyhow::Result<()> {
-    let idle = Idle::new("port = 1", "[limits]\ndisk_free_min_mib = 50\n")?;
+    let idle = Idle::without_a_model("port = 1", "[limits]\ndisk_free_min_mib = 50\n")?;
     for (size, verdict) in [("30m", "fail"), ("80m", "warn"), ("300m", "ok")] {
         let mount = format!("mount -t tmpfs -o mode=0700,size={size} none state");
         let Some(report) = idle.report_within(&mount)? else { return Ok(()) };
