@@ -111,9 +111,11 @@ async function run(): Promise<void> {
   const client = await clientName(storage);
   let known = (await storage?.setting("login")) ?? null;
   let why = "";
+  let shown = false;
   let ticking = false;
   while (broker === null) {
     const kept = known !== null && why === "";
+    if (!kept) shown = false;
     const asked = kept && known ? { login: known, keep: true } : await askLogin(shell.place, why, known);
     known = asked.login;
     context.session.address = asked.login.address;
@@ -125,9 +127,11 @@ async function run(): Promise<void> {
     broker = answer.broker;
     await storage?.set("login", asked.keep ? asked.login : null);
   }
-  begin();
+  // A screen that is shown already stays: what has the focus keeps it.
+  if (!shown) begin();
 
   function begin(): void {
+    shown = true;
     shell.begin(context);
     if (ticking) return;
     ticking = true;

@@ -120,8 +120,8 @@ export function outbox() {
   function update() {
     if (!live.station) return;
     const { unsent, set_aside: refused } = live.station.queue;
-    const cards = [standing(live.station)];
-    if (refused > 0) cards.unshift(["bad", many(refused, TEXT.outbox.refused_one, TEXT.outbox.refused_many), TEXT.outbox.refused_todo]);
+    const cards = refused > 0 && unsent === 0 ? [] : [standing(live.station)];
+    if (refused > 0) cards.unshift(["bad", many(refused, TEXT.outbox.refused_one, TEXT.outbox.refused_many), TEXT.outbox.refused_todo, null]);
     keyed(state, cards, ([kind]) => kind, JSON.stringify, (one) => card(...one, one[0] === "bad" ? retry : null));
     listed.hidden = rows.length === 0;
     keyed(list, rows, ({ seq }) => seq, JSON.stringify, row);
