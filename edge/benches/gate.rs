@@ -64,8 +64,11 @@ fn shortest<E>(mut run: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
     Ok(best)
 }
 
+/// A format's name and a file of it.
+type Encoded = (&'static str, Vec<u8>);
+
 /// As files of the formats that digitisers send most.
-fn encoded(picture: &GrayImage) -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
+fn encoded(picture: &GrayImage) -> Result<Vec<Encoded>, Box<dyn Error>> {
     let deep = DynamicImage::from(picture.clone()).into_luma16();
     let mut files = Vec::new();
     for (name, picture, format) in [

@@ -106,7 +106,7 @@ fn a_certificate_that_ends_is_said_and_replaced_while_the_station_runs() -> anyh
     station.wait_for_line("the certificate of mqtt.cert_file (CN=e2e) expires in 0 hours", LONG)?;
     assert_delivers(&station, &collector, dir.path(), 1)?;
     let degraded = (Presence::Degraded, "certificate_ends_soon".to_owned());
-    assert_eq!(statuses(&collector), [degraded.clone()]);
+    assert_eq!(statuses(&collector), std::slice::from_ref(&degraded));
 
     // The certificate alone is not its key's: nothing is given up for half a pair.
     fs::copy(&lasting.cert, &files.identity.cert)?;

@@ -83,7 +83,7 @@ fn results_that_wait_are_seen_and_carried_away() -> anyhow::Result<()> {
         PathBuf::from(written.as_str().and_then(|text| text.strip_prefix("Folder ")).context("folder")?);
     let name = e2e::name(&folder);
     let on_stick = OnStick { outbox_id: name.split('-').nth(2).context("outbox id")?.to_owned() };
-    assert_eq!(on_stick.folders()?, [folder.clone()]);
+    assert_eq!(on_stick.folders()?, std::slice::from_ref(&folder));
     let files: Vec<String> = sorted_entries(&folder)?.iter().map(|path| e2e::name(path)).collect();
     assert_eq!(files, ["manifest.json", "result-00000001.json", "result-00000002.json"]);
     assert_eq!(outbox(&browser)?["unsent"], 2, "they stay until somebody says that they have arrived");

@@ -263,7 +263,7 @@ fn files_of_the_folder_itself_are_opened_in_turns_and_the_rest_is_held() {
 fn many_files_are_taken_in_turns_and_the_rest_is_held() {
     let mut bench = Bench::new("");
     for index in 0..40 {
-        bench.write_old(&format!("XR_HAND/s{index:02}/1.png"), format!("{index}").as_bytes());
+        bench.write_old(format!("XR_HAND/s{index:02}/1.png"), format!("{index}").as_bytes());
     }
     let report = bench.poll(0);
     assert_eq!(report.held.len(), 8);
