@@ -42,8 +42,9 @@ demo-bundle: trainer ## train, prune and export the demo bundle again, from noth
 bench-prune: trainer ## measure what pruning costs on phantoms, into BENCHMARKS.md (an hour on 2 cores; GPU=1: more, on a GPU)
 	scripts/bench-prune.py $(if $(GPU),--gpu)
 
-schemas: ## write the JSON Schemas of the payloads again
-	ULNA_BLESS=1 cargo test --locked -p contract --test it schema
+schemas: ## write the JSON Schemas, example messages, AsyncAPI document and reference of the payloads again
+	ULNA_BLESS=1 cargo test --locked -p contract --test it -- committed_schemas committed_messages
+	ULNA_BLESS=1 cargo test --locked -p contract --test it -- the_committed_asyncapi the_readme
 
 audit: ## check dependencies against the advisory database (needs the network)
 	cargo deny check

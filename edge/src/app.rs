@@ -184,6 +184,7 @@ impl App {
             store: store.clone(),
             model: model.clone(),
             health: Arc::clone(&health),
+            camera: config.v4l2.as_ref().map(|v4l2| v4l2.device.clone()),
             started,
         });
         let page = bind_page(config, &station, &broker, desk)?;

@@ -124,6 +124,19 @@ fn temperature_in(dir: &Path) -> Option<f64> {
     millis.filter(|milli| (1..200_000).contains(milli)).max().map(|milli| f64::from(milli) / 1000.0)
 }
 
+/// Processes that ran or wanted to, on average over one minute.
+pub fn load_1m() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// Memory that this process holds, in bytes.
+pub fn memory_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    Some(kib.parse::<u64>().ok()? << 10)
+}
+
 /// Whether the clock is synchronised, by what systemd-timesyncd or chrony leave behind; `None` where neither does.
 pub fn clock_synchronised() -> Option<bool> {
     fail::fail_point!("clock.unsynchronised", |_| Some(false));
@@ -173,6 +186,12 @@ mod tests {
             fs::write(dir.path().join(zone).join("temp"), text).unwrap();
         }
         assert_eq!(temperature_in(dir.path()), Some(41.5));
+    }
+
+    #[test]
+    fn load_and_memory_are_known_on_linux() {
+        assert!(load_1m().is_some_and(|load| load >= 0.0));
+        assert!(memory_bytes().is_some_and(|bytes| bytes > 1 << 20));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What the station says of itself.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use contract::result::{Presence, SCHEMAS, StationBirth, StationHealth, notice};
+use contract::result::{CameraState, Presence, SCHEMAS, StationBirth, StationHealth, notice};
 
 use crate::health::{self, Health, Trouble};
 use crate::inference::Model;
@@ -23,6 +25,8 @@ pub struct Station {
     pub model: Model,
     /// Its stages.
     pub health: Arc<Health>,
+    /// The frame grabber's device, where there is one.
+    pub camera: Option<PathBuf>,
     /// When the service started.
     pub started: Instant,
 }
@@ -54,12 +58,26 @@ impl Facts for Station {
             at: store.now(),
             uptime_s: self.started.elapsed().as_secs(),
             disk_free_bytes: or_zero(store.disk_free_bytes()),
+            disk_total_bytes: store.disk_total_bytes().ok(),
             outbox_depth: or_zero(store.depth()),
             outbox_oldest_age_s: store.oldest_age().ok().flatten().map(|age| age.as_secs()),
             outbox_dead: or_zero(store.dead_count()),
+            seq_acked_through: store.seq_acked_through().ok(),
             images_waiting: or_zero(store.images_waiting()),
             temperature_c: health::temperature_c(),
+            load_1m: health::load_1m(),
+            cpus: thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok()),
+            memory_bytes: health::memory_bytes(),
             clock_synchronised: health::clock_synchronised(),
+            camera: self
+                .camera
+                .as_ref()
+                .map(|device| if device.exists() { CameraState::Present } else { CameraState::Missing }),
+            model: Some(self.model.summary().clone()),
+            days: store.days().unwrap_or_else(|error| {
+                log::warn!("health is incomplete: {error}");
+                Vec::new()
+            }),
         }
     }
 

@@ -334,7 +334,7 @@ pub struct Resent {
     pub requeued: u64,
     /// Still in the outbox, not acknowledged yet.
     pub waiting: u64,
-    /// Not kept any more.
+    /// Not kept any more; each is answered by a tombstone.
     pub missing: u64,
 }
 

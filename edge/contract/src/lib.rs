@@ -4,6 +4,7 @@
 //! numbers and speak of the same studies, scores and answers. Everything here is pure: no files, clocks,
 //! threads or sockets, neither libtorch nor tract.
 
+pub mod asyncapi;
 pub mod bundle;
 pub mod command;
 pub mod preprocess;

@@ -13,6 +13,12 @@ use crate::preprocess::Aspect;
 use crate::radiograph::RejectReason;
 use crate::study::{Answer, StudyType};
 
+mod health;
+mod tombstone;
+
+pub use health::{CameraState, DAYS, DayCounters, StationHealth};
+pub use tombstone::{DropReason, DroppedStudy, Tombstone};
+
 /// In every payload that carries or announces an answer.
 pub const NOTICE: &str = "decision support only";
 /// In the `notice` of every payload of a station that runs a demo bundle.
@@ -64,8 +70,8 @@ pub struct Delivery {
     pub outbox_id: String,
     /// Counts up by one from 1 within an outbox.
     pub seq: u64,
-    /// The lowest `seq` not yet acknowledged when this message was sent: every lower one has arrived, so a
-    /// hole below it is a loss and a hole above it is only late.
+    /// The lowest `seq` not known to be acknowledged when this message was sent: of every lower one the result or a tombstone
+    /// has arrived, so a hole below it is a loss, and a hole above it is only late, because abnormal results go first.
     pub oldest_unsent_seq: u64,
 }
 
@@ -257,39 +263,15 @@ pub struct StationBirth {
 }
 
 /// The payload schemas of this version.
-pub const SCHEMAS: [&str; 6] = [
+pub const SCHEMAS: [&str; 7] = [
     "ulna/v1/result",
+    "ulna/v1/tombstone",
     "ulna/v1/status",
     "ulna/v1/birth",
     "ulna/v1/health",
     "ulna/v1/command",
     "ulna/v1/command-ack",
 ];
-
-/// `…/health`, retained, every 60 s.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StationHealth {
-    /// The station's name.
-    pub station: String,
-    /// When it was measured, UTC.
-    pub at: Timestamp,
-    /// Seconds since the service started.
-    pub uptime_s: u64,
-    /// Free space where the station keeps its state, in bytes.
-    pub disk_free_bytes: u64,
-    /// Results not yet acknowledged by the broker.
-    pub outbox_depth: u64,
-    /// Age of the oldest of them in seconds; null when there is none.
-    pub outbox_oldest_age_s: Option<u64>,
-    /// Results the broker refused for good; they wait for an engineer.
-    pub outbox_dead: u64,
-    /// Images accepted and not yet scored.
-    pub images_waiting: u64,
-    /// Temperature of the hottest sensor in degrees Celsius; null when there is none.
-    pub temperature_c: Option<f64>,
-    /// Whether the clock is synchronised; null when not known.
-    pub clock_synchronised: Option<bool>,
-}
 
 /// Topics of one station.
 #[derive(Clone, Debug)]
@@ -321,6 +303,11 @@ impl Topics {
     /// Every [`StudyResult`], not retained.
     pub fn result(&self) -> String {
         format!("{}/result", self.base)
+    }
+
+    /// Every [`Tombstone`], not retained.
+    pub fn tombstone(&self) -> String {
+        format!("{}/tombstone", self.base)
     }
 
     /// The newest [`StudyResult`], retained.

@@ -7,6 +7,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
         ("bundle-manifest.json", schemars::schema_for!(crate::bundle::BundleManifest)),
         ("result.json", schemars::schema_for!(crate::result::StudyResult)),
+        ("tombstone.json", schemars::schema_for!(crate::result::Tombstone)),
         ("status.json", schemars::schema_for!(crate::result::StationStatus)),
         ("birth.json", schemars::schema_for!(crate::result::StationBirth)),
         ("health.json", schemars::schema_for!(crate::result::StationHealth)),

@@ -111,7 +111,7 @@ pub fn study_score(view_probabilities: &[f64]) -> Option<f64> {
 pub enum Answer {
     /// Below the rule-out point.
     Normal,
-    /// Between the two points, or withheld: the result's `answer_reason` says which.
+    /// Between the two points, or withheld: the result's `answer_withheld` says which.
     Uncertain,
     /// At or above the rule-in point.
     Abnormal,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::home_assistant::HomeAssistantConfig;
+
 /// `[mqtt]`. With `ca_file` the connection is TLS; without it, it is plain text.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -38,6 +40,8 @@ pub struct MqttConfig {
     pub backoff_max_ms: u64,
     /// Seconds between two health messages.
     pub health_interval_s: u64,
+    /// `[mqtt.home_assistant]`: makes the station a device in Home Assistant. Left out, nothing is said to it.
+    pub home_assistant: Option<HomeAssistantConfig>,
 }
 
 impl Default for MqttConfig {
@@ -57,6 +61,7 @@ impl Default for MqttConfig {
             backoff_min_ms: 500,
             backoff_max_ms: 60_000,
             health_interval_s: 60,
+            home_assistant: None,
         }
     }
 }
@@ -77,6 +82,9 @@ impl MqttConfig {
         within("mqtt.backoff_min_ms", self.backoff_min_ms, 10, 3_600_000)?;
         within("mqtt.backoff_max_ms", self.backoff_max_ms, self.backoff_min_ms, 3_600_000)?;
         within("mqtt.health_interval_s", self.health_interval_s, 1, 86_400)?;
+        if let Some(home_assistant) = &self.home_assistant {
+            home_assistant.check()?;
+        }
         if self.password_file.is_some() && self.username.is_none() {
             return Err("mqtt.password_file is set without mqtt.username; set both or neither".to_owned());
         }

@@ -4,26 +4,26 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use contract::result::{Delivery, Presence};
 use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck};
 use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use tokio::time::MissedTickBehavior;
 
-use super::mailbox::Answer;
+use super::acks::Acks;
+use super::backlog::Backlog;
 use super::outage::Say;
-use super::payload::{self, json, packet_bytes, status};
 use super::refusal::{Verdict, refuse};
 use super::session::{self, Link, Loss, Memory};
 use super::window::{Message, Window};
 use super::{Condition, commands};
-use crate::store::OutboxRow;
+use crate::store::{OutboxRow, RowKind};
 use crate::transition;
+
+mod sending;
 
 /// How often deadlines, rests, health and condition are looked at, and the outbox without a wake-up.
 pub(super) const TICK: Duration = Duration::from_secs(1);
-/// Status, birth, health, latest, the farewell and the subscription may be under way beside a full window of rows.
+/// Status, birth, health, latest, discovery, the farewell and the subscription may be under way beside a full window of rows.
 const CONTROL_MESSAGES_MAX: usize = 8;
 
 /// How a connection ended.
@@ -47,7 +47,9 @@ pub(super) async fn serve(link: &mut Link, memory: &mut Memory) -> Ended {
     let window_max = usize::from(link.config.inflight_max);
     let (client, mut events) = AsyncClient::new(options, window_max + CONTROL_MESSAGES_MAX);
     let mut connection = Connection::new(client);
-    match connection.run(&mut events, link, memory).await {
+    let ended = connection.run(&mut events, link, memory).await;
+    // What was acknowledged counts, however the connection ended.
+    match ended.and(connection.commit(link)) {
         Ok(()) if connection.renewing && !connection.stopping => Ended::Renewing,
         Ok(()) => Ended::Stopped,
         Err(loss) => {
@@ -73,10 +75,12 @@ struct Connection {
     packet_max_bytes: usize,
     /// Messages about the station itself; they go before any row.
     control: VecDeque<Message>,
-    /// Rows read from the outbox and not yet sent.
-    rows: VecDeque<OutboxRow>,
-    /// The highest `seq` read on this connection.
-    read_up_to: u64,
+    backlog: Backlog,
+    /// Whether the backlog is to be read from its front once no row is under way.
+    rewind: bool,
+    acks: Acks,
+    /// The lowest `seq` not known to be acknowledged, as long as nothing was committed since it was read.
+    oldest_unsent: Option<u64>,
     rows_acked: u64,
     condition: Option<Condition>,
     health_at: Instant,
@@ -94,8 +98,10 @@ impl Connection {
             window_max: 1,
             packet_max_bytes: usize::MAX,
             control: VecDeque::new(),
-            rows: VecDeque::new(),
-            read_up_to: 0,
+            backlog: Backlog::new(),
+            rewind: false,
+            acks: Acks::default(),
+            oldest_unsent: None,
             rows_acked: 0,
             condition: None,
             health_at: Instant::now(),
@@ -121,7 +127,8 @@ impl Connection {
                     let wake = std::sync::Arc::clone(&link.wake);
                     tokio::select! {
                         event = &mut poll => break event,
-                        () = wake.notified() => self.fill(link, memory)?,
+                        () = wake.notified() => self.on_woken(link, memory)?,
+                        () = at(self.acks.due()) => self.settle(link, memory)?,
                         _ = tick.tick() => self.tick(link, memory)?,
                         stop = stop_asked(&mut link.stop), if !self.stopping => {
                             if !self.accepted {
@@ -164,7 +171,13 @@ impl Connection {
             }
             _ => return Ok(()),
         }
-        self.fill(link, memory)
+        self.settle(link, memory)
+    }
+
+    fn on_woken(&mut self, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        self.backlog.look_again();
+        self.rewind = true;
+        self.settle(link, memory)
     }
 
     fn on_accepted(&mut self, connack: &ConnAck, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
@@ -179,6 +192,9 @@ impl Connection {
         self.control.extend([Message::Birth, Message::Status, Message::Health]);
         if link.store.latest()?.is_some() {
             self.control.push_back(Message::Latest);
+        }
+        if link.config.home_assistant.is_some() {
+            self.control.push_back(Message::Discovery);
         }
         memory.subscription.ask(&self.client, link, Instant::now())?;
 
@@ -214,6 +230,7 @@ impl Connection {
         let seq = match message {
             Message::Row { seq } => seq,
             Message::Answer { ticket } => return commands::acknowledged(ticket, &verdict, link),
+            Message::Tombstone { seq } => return self.on_tombstone_acked(seq, verdict, link),
             Message::Farewell => {
                 // Whatever the broker thinks of it, nothing more is to be said.
                 return self.disconnect();
@@ -237,17 +254,53 @@ impl Connection {
 
     fn on_row_acked(&mut self, seq: u64, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
         transition("publish.puback");
-        link.store.acked(seq)?;
-        transition("publish.committed");
+        self.acks.add_result(seq, Instant::now());
         memory.refusals.remove(seq);
         self.rows_acked += 1;
         link.broker.change(|state| state.results_acked += 1);
         log::debug!(seq; "result acknowledged");
-        // Several acknowledgements in a row make one `latest`: what it holds is read when it is sent.
-        if !self.control.contains(&Message::Latest) {
-            self.control.push_back(Message::Latest);
+        Ok(())
+    }
+
+    fn on_tombstone_acked(&mut self, seq: u64, verdict: Verdict, link: &Link) -> Result<(), Loss> {
+        match verdict {
+            Verdict::Accepted => self.acks.add_tombstone(seq, Instant::now()),
+            Verdict::Permanent(why) => {
+                log::warn!(seq; "the broker refuses a tombstone ({why}); check its access rules");
+                link.store.tombstone_failed(seq)?;
+                self.backlog.rest_tombstones(true);
+            }
+            Verdict::Temporary(_) => self.backlog.rest_tombstones(true),
         }
         Ok(())
+    }
+
+    /// Commits what was acknowledged.
+    fn commit(&mut self, link: &Link) -> Result<(), Loss> {
+        let (results, tombstones) = self.acks.take();
+        if !tombstones.is_empty() {
+            link.store.tombstones_acked(&tombstones)?;
+        }
+        if !results.is_empty() {
+            link.store.acked(&results)?;
+            transition("publish.committed");
+            // Several commits in a row make one `latest`: what it holds is read when it is sent.
+            if !self.control.contains(&Message::Latest) {
+                self.control.push_back(Message::Latest);
+            }
+        }
+        self.oldest_unsent = None;
+        Ok(())
+    }
+
+    /// Sends what may be sent, and commits acknowledgements that must not wait for others.
+    fn settle(&mut self, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
+        self.fill(link, memory)?;
+        if self.acks.is_empty() || (self.window.has_rows() && !self.acks.are_due(Instant::now())) {
+            return Ok(());
+        }
+        self.commit(link)?;
+        self.fill(link, memory)
     }
 
     /// Hands over messages until the window is full or there are no more.
@@ -259,8 +312,8 @@ impl Connection {
             return if self.window.is_empty() { self.disconnect() } else { Ok(()) };
         }
         if link.mailbox.was_requeued() {
-            self.rows.clear();
-            self.read_up_to = 0;
+            self.backlog.look_again();
+            self.rewind = true;
         }
         while self.window.len() < self.window_max {
             if let Some(message) = self.next_control() {
@@ -269,6 +322,9 @@ impl Connection {
                 self.send_answer(ticket, answer, link)?;
             } else if let Some(row) = self.next_row(link, memory)? {
                 self.send_row(&row, link, memory)?;
+            } else if self.rewind && !self.window.has_rows() && self.acks.is_empty() {
+                self.rewind = false;
+                self.backlog.rewind();
             } else {
                 if self.window.is_empty() && memory.refusals.is_empty() {
                     memory.careful = false;
@@ -293,105 +349,12 @@ impl Connection {
                 None => memory.refusals.remove(seq),
             }
         }
-        loop {
-            if self.rows.is_empty() {
-                self.rows.extend(link.store.unsent(self.read_up_to, self.window_max)?);
-            }
-            let Some(row) = self.rows.pop_front() else { return Ok(None) };
-            self.read_up_to = row.seq;
-            // After a look from the front, rows come by that are under way already.
-            let under_way = self.window.holds(&Message::Row { seq: row.seq });
-            if !under_way && !memory.refusals.contains(row.seq) {
+        while let Some(row) = self.backlog.next(&link.store)? {
+            if row.kind == RowKind::Tombstone || !memory.refusals.contains(row.seq) {
                 return Ok(Some(row));
             }
         }
-    }
-
-    /// Rows that were set aside and then revived lie behind what was read: start from the front now and then.
-    fn read_again(&mut self) {
-        if self.rows.is_empty() && self.window.rows().next().is_none() {
-            self.read_up_to = 0;
-        }
-    }
-
-    fn send_row(&mut self, row: &OutboxRow, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
-        let oldest_unsent_seq = link.store.oldest_unsent_seq()?.unwrap_or(row.seq).min(row.seq);
-        let delivery = delivery(row.seq, oldest_unsent_seq, link);
-        let payload = match payload::with_delivery(&row.payload_json, &delivery) {
-            Ok(payload) => payload,
-            Err(error) => return refuse(row.seq, &error.to_string(), link, memory),
-        };
-        let topic = link.topics.result();
-        let bytes = packet_bytes(&topic, payload.len());
-        if bytes > self.packet_max_bytes {
-            let why = format!("packet of {bytes} bytes; the broker takes {}", self.packet_max_bytes);
-            return refuse(row.seq, &why, link, memory);
-        }
-        transition("publish.before_send");
-        self.hand_over(Message::Row { seq: row.seq }, topic, false, payload.into_bytes())
-    }
-
-    fn send_answer(&mut self, ticket: u64, answer: Answer, link: &Link) -> Result<(), Loss> {
-        let Answer { topic, payload, .. } = answer;
-        let bytes = packet_bytes(&topic, payload.len());
-        if bytes > self.packet_max_bytes {
-            return commands::too_large(ticket, bytes, link);
-        }
-        self.hand_over(Message::Answer { ticket }, topic, false, payload)
-    }
-
-    fn send_control(&mut self, message: Message, link: &Link) -> Result<(), Loss> {
-        let topics = &link.topics;
-        let (topic, payload) = match message {
-            Message::Birth => (topics.birth(), json(&link.facts.birth())),
-            Message::Health => {
-                self.health_at = Instant::now();
-                self.read_again();
-                (topics.health(), json(&link.facts.health()))
-            }
-            Message::Status => {
-                let condition = link.facts.condition();
-                let status = status(link, condition.presence, &condition.reason);
-                self.condition = Some(condition);
-                (topics.status(), status)
-            }
-            Message::Farewell => (topics.status(), status(link, Presence::Offline, "clean_stop")),
-            Message::Latest => match link.store.latest()? {
-                Some(latest) => (topics.latest(), self.latest(&latest, link)?),
-                None => return Ok(()),
-            },
-            Message::Answer { .. } | Message::Row { .. } => return Ok(()),
-        };
-        if payload.is_empty() {
-            return Ok(());
-        }
-        self.hand_over(message, topic, true, payload)
-    }
-
-    /// The newest result as it is retained; empty when the broker could not take it.
-    fn latest(&self, row: &OutboxRow, link: &Link) -> Result<Vec<u8>, Loss> {
-        let oldest_unsent_seq = link.store.oldest_unsent_seq()?.unwrap_or(row.seq + 1);
-        let payload = payload::with_delivery(&row.payload_json, &delivery(row.seq, oldest_unsent_seq, link));
-        let payload = payload.unwrap_or_default();
-        let fits = packet_bytes(&link.topics.latest(), payload.len()) <= self.packet_max_bytes;
-        Ok(if fits { payload.into_bytes() } else { Vec::new() })
-    }
-
-    fn disconnect(&self) -> Result<(), Loss> {
-        self.client.try_disconnect().map_err(|_| Loss::ClientFull)
-    }
-
-    /// Never waits: the client's queue has room for a full window and the control messages beside it.
-    fn hand_over(
-        &mut self,
-        message: Message,
-        topic: String,
-        retain: bool,
-        payload: Vec<u8>,
-    ) -> Result<(), Loss> {
-        self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).map_err(|_| Loss::ClientFull)?;
-        self.window.handed_over(message, Instant::now());
-        Ok(())
+        Ok(None)
     }
 
     fn tick(&mut self, link: &Link, memory: &mut Memory) -> Result<(), Loss> {
@@ -420,7 +383,11 @@ impl Connection {
             log::info!("the certificates were replaced; connecting anew with them");
             self.renewing = true;
         }
-        self.fill(link, memory)
+        self.backlog.look_again();
+        if !self.window.has_rows() && self.acks.is_empty() {
+            self.backlog.rewind_tombstones();
+        }
+        self.settle(link, memory)
     }
 
     /// Says `offline`, reason `clean_stop`; its acknowledgement is followed by DISCONNECT. Rows under way may
@@ -458,10 +425,6 @@ fn note_control(message: Message, verdict: &Verdict, memory: &mut Memory) {
     if memory.control_refused.insert(message.clone()) {
         log::warn!("the broker refuses the station's {message:?} ({why}); check its access rules");
     }
-}
-
-fn delivery(seq: u64, oldest_unsent_seq: u64, link: &Link) -> Delivery {
-    Delivery { station: link.station.clone(), outbox_id: link.outbox_id.clone(), seq, oldest_unsent_seq }
 }
 
 async fn stop_asked(stop: &mut tokio::sync::watch::Receiver<Option<Instant>>) -> Instant {

@@ -1,13 +1,14 @@
 //! From the outbox to the broker: MQTT v5 at QoS 1.
 //!
-//! The outbox owns every message. A row is marked acknowledged only when its PUBACK says success; the client's
-//! own queues are never trusted, because rumqttc drops them on a reconnect. So on any error the client is
+//! The outbox owns every message. A row is marked acknowledged only when its PUBACK says success, several in one commit
+//! ([`acks`]); the client's own queues are never trusted, because rumqttc drops them on a reconnect. So on any error the client is
 //! thrown away with all it holds, and a new one starts from the outbox again. Delivery is at least once;
 //! `(outbox_id, seq)` never changes on a resend.
 //!
 //! On every CONNACK the station says who it is (`birth`), that it is there (`status`, whose will says
-//! `connection_lost`), how it is (`health`) and its newest result (`latest`); then rows follow in the order of
-//! their `seq`, few in flight. Commands come in by a subscription of the same connection. A row the broker refuses rests and is tried again while the others pass it; the
+//! `connection_lost`), how it is (`health`) and its newest result (`latest`); then rows follow, few in flight, abnormal
+//! results before the others ([`backlog`]). Commands come in by a subscription of the same connection. A row the broker
+//! refuses rests and is tried again while the others pass it; the
 //! store sets it aside after several permanent refusals, never deleting it.
 //!
 //! The files of `[mqtt]` are read at every connect. When a certificate in them nears its end and they hold a later one, the
@@ -28,12 +29,15 @@ use tokio::sync::{Notify, watch as signal};
 
 use crate::store::{Store, StoreError};
 
+mod acks;
+mod backlog;
 mod backoff;
 mod broker;
 mod certificate;
 mod commands;
 pub mod config;
 mod connection;
+mod home_assistant;
 mod mailbox;
 mod outage;
 mod payload;
@@ -48,6 +52,7 @@ mod window;
 pub use broker::{Broker, BrokerState};
 pub use certificate::Certificate;
 pub use config::MqttConfig;
+pub use home_assistant::HomeAssistantConfig;
 pub use mailbox::{Answer, Arrived, COMMAND_MAX_BYTES, Mailbox};
 pub(crate) use payload::{PayloadError, with_delivery};
 

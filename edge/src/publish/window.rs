@@ -13,14 +13,20 @@ pub(super) enum Message {
     Status,
     Health,
     Latest,
+    /// What makes the station a device in Home Assistant.
+    Discovery,
     /// The last word before a clean stop.
     Farewell,
     /// The answer to a command, by its ticket in the mailbox.
     Answer {
         ticket: u64,
     },
-    /// A row of the outbox.
+    /// A result of the outbox.
     Row {
+        seq: u64,
+    },
+    /// What is said in place of a result.
+    Tombstone {
         seq: u64,
     },
 }
@@ -71,6 +77,11 @@ impl Window {
         let mut rows = self.rows();
         let only = rows.next();
         if rows.next().is_some() { None } else { only }
+    }
+
+    /// Whether a result or a tombstone is under way.
+    pub(super) fn has_rows(&self) -> bool {
+        self.entries().any(|(message, _)| matches!(message, Message::Row { .. } | Message::Tombstone { .. }))
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = u64> {

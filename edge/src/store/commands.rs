@@ -8,9 +8,10 @@
 //! Acknowledged results are kept beside the outbox for as long as their studies, to be sent again when asked.
 
 use contract::command::{CommandAck, Resent, SetPoints};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::error::Doing;
+use super::resend::resend;
 use super::{Store, StoreError, audit, meta, set_meta};
 
 /// How long an expired command is still remembered, in milliseconds.
@@ -259,39 +260,6 @@ fn set_points(tx: &Transaction<'_>, now_ms: i64, set: &SetPoints) -> rusqlite::R
     let before = before.as_deref().unwrap_or("the bundle's own");
     let detail = format!("{} by {}; before: {before}", json(&set.settings)?, set.by);
     audit(tx, now_ms, "operating_points_set", None, None, Some(&detail))
-}
-
-/// Puts acknowledged results of a range back into the outbox.
-fn resend(tx: &Transaction<'_>, now_ms: i64, from_seq: u64, to_seq: u64) -> rusqlite::Result<Resent> {
-    let newest: u64 = tx.query_row(
-        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)",
-        [],
-        |row| row.get(0),
-    )?;
-    let to_seq = to_seq.min(newest);
-    let waiting: u64 = tx.query_row(
-        "SELECT count(*) FROM outbox WHERE seq BETWEEN ?1 AND ?2",
-        params![from_seq, to_seq],
-        |row| row.get(0),
-    )?;
-    let requeued = tx.execute(
-        "INSERT INTO outbox (seq, kind, study_id, revision, created_at_ms, closed_at_ms, payload)
-         SELECT seq, kind, study_id, revision, ?3, closed_at_ms, payload FROM sent
-         WHERE seq BETWEEN ?1 AND ?2 AND seq NOT IN (SELECT seq FROM outbox) ORDER BY seq",
-        params![from_seq, to_seq, now_ms],
-    )? as u64;
-    let asked = to_seq.saturating_add(1).saturating_sub(from_seq);
-    Ok(Resent { requeued, waiting, missing: asked.saturating_sub(requeued + waiting) })
-}
-
-/// Keeps a result that leaves the outbox, so that it can be sent again.
-pub(super) fn keep_sent(tx: &Connection, seq: u64) -> rusqlite::Result<()> {
-    tx.execute(
-        "INSERT OR REPLACE INTO sent (seq, kind, study_id, revision, closed_at_ms, payload)
-         SELECT seq, kind, study_id, revision, closed_at_ms, payload FROM outbox WHERE seq = ?1",
-        [seq],
-    )
-    .map(|_| ())
 }
 
 fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {

@@ -3,13 +3,14 @@
 use std::fs;
 
 use contract::radiograph::RejectReason;
-use contract::result::ViewResult;
+use contract::result::{DropReason, ViewResult};
 use contract::study::StudyType;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Doing;
 use super::files::Staged;
 use super::images::{Accepted, Origin};
+use super::resend::drop_rows;
 use super::studies::{StudyId, open_study};
 use super::{Store, StoreError, audit, io_error, json_error, random_hex, sync_dir};
 
@@ -340,7 +341,7 @@ impl Store {
         ))?;
         self.drop_oldest(images, u64::MAX)?;
         self.at_desk(DOING, |tx, now_ms| {
-            tx.execute("DELETE FROM outbox WHERE study_id = ?1", [study.id.0])?;
+            drop_rows(tx, now_ms, DropReason::Purged, "study_id = ?1", study.id.0)?;
             tx.execute("DELETE FROM images WHERE study_id = ?1", [study.id.0])?;
             tx.execute("DELETE FROM studies WHERE id = ?1", [study.id.0])?;
             audit(tx, now_ms, "purged", Some(study.id.0), None, None)?;

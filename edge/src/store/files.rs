@@ -250,10 +250,22 @@ impl Store {
     /// # Errors
     /// When the system does not say.
     pub fn disk_free_bytes(&self) -> Result<u64, StoreError> {
-        let dir = &self.inner.dir;
-        let facts =
-            rustix::fs::statvfs(dir).map_err(|errno| io_error("measure the space of", dir)(errno.into()))?;
+        let facts = self.file_system()?;
         Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+    }
+
+    /// Size of the file system where the state lies, in bytes.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn disk_total_bytes(&self) -> Result<u64, StoreError> {
+        let facts = self.file_system()?;
+        Ok(facts.f_blocks.saturating_mul(facts.f_frsize))
+    }
+
+    fn file_system(&self) -> Result<rustix::fs::StatVfs, StoreError> {
+        let dir = &self.inner.dir;
+        rustix::fs::statvfs(dir).map_err(|errno| io_error("measure the space of", dir)(errno.into()))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::fs;
 use std::io;
 
+use contract::result::DropReason;
 use rusqlite::params;
 
 use super::error::Doing;
+use super::resend::drop_rows;
 use super::{Store, StoreError, io_error};
 
 const DAY_MS: i64 = 86_400_000;
@@ -32,9 +34,10 @@ impl Store {
     /// Acknowledged studies, step by step with their age: their images go, then what could name a patient, then the
     /// rows.
     fn forget_old(&self) -> Result<usize, StoreError> {
-        // An older revision may still wait, refused by the broker or asked for again.
+        // An older revision may still be in the outbox, set aside: the newer one has arrived in its place.
         const OLD: &str = "open = 0 AND acked_revision = revision
-             AND NOT EXISTS (SELECT 1 FROM outbox WHERE study_id = studies.id) AND closed_at_ms < ";
+                           AND NOT EXISTS (SELECT 1 FROM outbox WHERE study_id = studies.id AND dead = 0)
+                           AND studies.closed_at_ms < ";
         let limits = &self.inner.limits;
         let now_ms = self.now_ms();
         let before = |days: u32| now_ms - i64::from(days) * DAY_MS;
@@ -67,6 +70,7 @@ impl Store {
                 [names_ms],
             )?;
             let old = format!("(SELECT id FROM studies WHERE {OLD} ?1)");
+            drop_rows(tx, now_ms, DropReason::Superseded, &format!("study_id IN {old}"), all_ms)?;
             tx.execute(&format!("DELETE FROM images WHERE study_id IN {old}"), [all_ms])?;
             tx.execute(&format!("DELETE FROM studies WHERE id IN {old}"), [all_ms])?;
             tx.execute("DELETE FROM audit WHERE at_ms < ?1", [all_ms])

@@ -16,9 +16,11 @@
 //!
 //! At the start a file without a row is removed, and a rejected image's file that was not moved yet is moved. Limits:
 //! rejected files beyond `rejected_max_mib`, and images of acknowledged studies beyond `images_max_mib`, go,
-//! oldest first; results that were not acknowledged never do.
+//! oldest first; results that were not acknowledged never do. A place in the sequence whose result does not come gets a
+//! tombstone that says why.
 
 mod commands;
+mod daily;
 mod desk;
 mod error;
 mod files;
@@ -28,6 +30,7 @@ mod instances;
 mod limits;
 mod outbox;
 mod page;
+mod resend;
 mod schema;
 mod studies;
 
@@ -52,7 +55,7 @@ pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};
 pub use inspect::{AuditFacts, Inspection, OutboxFacts, StatePaths, state_paths};
 pub use instances::{InstanceError, InstanceName};
-pub use outbox::{OutboxEntry, OutboxRow};
+pub use outbox::{Lane, OutboxEntry, OutboxRow, RowKind};
 pub use page::{ImageRow, ImageState, StudyFilter, StudyRow};
 pub use studies::{Closed, Grouping, OpenStudy, StudyId};
 
@@ -265,12 +268,12 @@ fn audit(
     image_id: Option<&str>,
     detail: Option<&str>,
 ) -> rusqlite::Result<()> {
-    tx.execute(
+    tx.prepare_cached(
         "INSERT INTO audit (at_ms, event, study_id, image_id, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![at_ms, event, study_id, image_id, detail],
-    )?;
+    )?
+    .execute(params![at_ms, event, study_id, image_id, detail])?;
     let newest = tx.last_insert_rowid();
-    tx.execute("DELETE FROM audit WHERE id <= ?1", [newest - AUDIT_ROWS_MAX])?;
+    tx.prepare_cached("DELETE FROM audit WHERE id <= ?1")?.execute([newest - AUDIT_ROWS_MAX])?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// One step per version of the file; `PRAGMA user_version` counts the steps taken. A step that was released is
 /// never edited.
-pub(super) const STEPS: [&str; 4] = [
+pub(super) const STEPS: [&str; 5] = [
     "
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -129,6 +129,47 @@ pub(super) const STEPS: [&str; 4] = [
     "
     -- How a captured frame was exposed, before it was windowed: measured once, judged by whatever thresholds hold.
     ALTER TABLE images ADD COLUMN exposure TEXT;
+",
+    "
+    -- Abnormal results go before the others.
+    ALTER TABLE outbox ADD COLUMN abnormal INTEGER NOT NULL DEFAULT 0;
+    UPDATE outbox SET abnormal = 1 WHERE json_extract(payload, '$.answer') = 'abnormal';
+    CREATE INDEX outbox_lanes ON outbox (dead, abnormal, seq);
+
+    -- What is said in place of results that do not come: the payload without delivery fields.
+    CREATE TABLE tombstones (
+        seq INTEGER PRIMARY KEY,
+        payload TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        sent INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX tombstones_unsent ON tombstones (seq) WHERE sent = 0;
+
+    -- Studies closed and views refused on a day (UTC): counter is answer/…, outcome/…, withheld, view/<reason> or score/<decile>.
+    CREATE TABLE daily (
+        day TEXT NOT NULL,
+        counter TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (day, counter)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TEMP TABLE closed AS
+        SELECT date(closed_at_ms / 1000, 'unixepoch') AS day, result FROM studies
+        WHERE closed_at_ms IS NOT NULL AND result IS NOT NULL;
+    INSERT INTO daily
+        SELECT day, 'answer/' || (result ->> '$.answer'), count(*) FROM closed
+        WHERE result ->> '$.answer' IS NOT NULL GROUP BY 1, 2;
+    INSERT INTO daily
+        SELECT day, 'outcome/' || (result ->> '$.outcome'), count(*) FROM closed
+        WHERE result ->> '$.outcome' != 'scored' GROUP BY 1, 2;
+    INSERT INTO daily
+        SELECT day, 'withheld', count(*) FROM closed WHERE result ->> '$.answer_withheld' IS NOT NULL GROUP BY 1;
+    INSERT INTO daily
+        SELECT day, 'score/' || CAST(min(10 * (result ->> '$.study.probability'), 9) AS INTEGER), count(*) FROM closed
+        WHERE result ->> '$.study.probability' IS NOT NULL GROUP BY 1, 2;
+    INSERT INTO daily
+        SELECT day, 'view/' || (value ->> '$.rejected.reason'), count(*) FROM closed, json_each(result, '$.views')
+        WHERE value ->> '$.rejected.reason' IS NOT NULL GROUP BY 1, 2;
+    DROP TABLE closed;
 ",
 ];
 

@@ -1,14 +1,14 @@
 //! Studies: opened by their first image, closed into the outbox, opened again by a late image.
 
 use contract::result::{Outcome, StudyResult, StudySummary, ViewResult};
-use contract::study::StudyType;
+use contract::study::{Answer, StudyType};
 use hmac::Mac;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::Doing;
 use super::images::Origin;
-use super::{Store, StoreError, audit, json_error, key_id, meta, set_meta};
+use super::{Store, StoreError, audit, daily, json_error, key_id, meta, set_meta};
 use crate::clock::timestamp;
 
 /// A study's row.
@@ -199,13 +199,15 @@ impl Store {
         let result = compose(summary, views);
         let payload = serde_json::to_string(&result).map_err(json_error("result"))?;
         let closed_at_ms = result.study.closed_at.map_or(now_ms, |at| at.as_millisecond());
+        let abnormal = result.answer == Some(Answer::Abnormal);
         tx.execute(
-            "INSERT INTO outbox (kind, study_id, revision, created_at_ms, closed_at_ms, payload)
-             VALUES ('result', ?1, ?2, ?3, ?4, ?5)",
-            params![id.0, revision, now_ms, closed_at_ms, payload],
+            "INSERT INTO outbox (kind, study_id, revision, created_at_ms, closed_at_ms, abnormal, payload)
+             VALUES ('result', ?1, ?2, ?3, ?4, ?5, ?6)",
+            params![id.0, revision, now_ms, closed_at_ms, abnormal, payload],
         )
         .doing(DOING)?;
         let seq = u64::try_from(tx.last_insert_rowid()).unwrap_or(0);
+        daily::count(&tx, revision_before(&tx, id).doing(DOING)?.as_ref(), &result).doing(DOING)?;
         tx.execute(
             "UPDATE studies SET open = 0, close_asked = 0, revision = ?2, closed_at_ms = ?3, result = ?4 WHERE id = ?1",
             params![id.0, revision, closed_at_ms, payload],
@@ -248,6 +250,13 @@ fn closing_summary(tx: &Connection, id: StudyId, now_ms: i64) -> rusqlite::Resul
         },
     )
     .optional()
+}
+
+/// What the study published last; `None` also where that cannot be read any more.
+fn revision_before(tx: &Connection, id: StudyId) -> rusqlite::Result<Option<StudyResult>> {
+    let json: Option<String> =
+        tx.query_row("SELECT result FROM studies WHERE id = ?1", [id.0], |row| row.get(0))?;
+    Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
 }
 
 fn views(tx: &Connection, id: StudyId) -> rusqlite::Result<Vec<ViewResult>> {

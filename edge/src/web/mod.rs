@@ -1,7 +1,7 @@
 //! The technician's page, and the local API it is made from.
 //!
 //! The page is one HTML file with its own styles, scripts and text ([`assets`]); nothing comes from outside. The API is
-//! described by `/api/v1/openapi.json`, which is made from [`api`]'s own table.
+//! described by `/api/v1/openapi.json`, which is made from [`api`]'s own table. `/metrics` is for Prometheus.
 //!
 //! There are three doors. On loopback nobody is asked who they are; so that no other page in the technician's browser
 //! can speak through it, a request must name this host, and one that changes something must come from this page. The
@@ -175,6 +175,7 @@ fn router(sources: Sources) -> Router {
     Router::new()
         .merge(assets::router())
         .nest(api::PREFIX, api::router())
+        .route(api::METRICS, get(api::metrics))
         .layer(DefaultBodyLimit::max(body_max_bytes.saturating_add(1)))
         .with_state(sources)
 }

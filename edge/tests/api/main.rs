@@ -3,4 +3,5 @@
 
 mod desk;
 mod doors;
+mod metrics;
 mod station;

@@ -49,13 +49,14 @@ impl Mosquitto {
             fs::write(folder.path().join(name), content).unwrap();
         }
         let anonymous = if extra.contains("allow_anonymous") { "" } else { "allow_anonymous true\n" };
-        let config = format!(
-            "user root\nlog_type error\nmax_queued_messages 100000\nlistener {port} 127.0.0.1\n{anonymous}{}\n",
-            extra.replace("{dir}", folder.path().to_str().unwrap())
-        );
-        fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
+        write_config(folder.path(), port, anonymous, extra);
         let process = launch(folder.path(), port);
         Self { port, process, folder }
+    }
+
+    /// Replaces what was added to its configuration, as of the next start; everybody is let in.
+    pub fn configure(&self, extra: &str) {
+        write_config(self.folder.path(), self.port, "allow_anonymous true\n", extra);
     }
 
     pub fn port(&self) -> u16 {
@@ -78,6 +79,14 @@ impl Drop for Mosquitto {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn write_config(folder: &Path, port: u16, anonymous: &str, extra: &str) {
+    let config = format!(
+        "user root\nlog_type error\nmax_queued_messages 100000\nlistener {port} 127.0.0.1\n{anonymous}{}\n",
+        extra.replace("{dir}", folder.to_str().unwrap())
+    );
+    fs::write(folder.join("mosquitto.conf"), config).unwrap();
 }
 
 fn launch(folder: &Path, port: u16) -> Child {
@@ -140,7 +149,7 @@ impl Subscriber {
             for event in connection.iter() {
                 match event {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        again.try_subscribe("ulna/#", QoS::AtLeastOnce).unwrap();
+                        again.try_subscribe("#", QoS::AtLeastOnce).unwrap();
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
                         count.fetch_add(1, Ordering::SeqCst);
@@ -174,6 +183,12 @@ impl Subscriber {
     pub fn on(&self, name: &str) -> Vec<Received> {
         let ending = format!("/{name}");
         self.all().into_iter().filter(|message| message.topic.ends_with(&ending)).collect()
+    }
+
+    /// How many messages came on topics that end in `/name`.
+    pub fn count_on(&self, name: &str) -> usize {
+        let ending = format!("/{name}");
+        self.received.lock().unwrap().iter().filter(|message| message.topic.ends_with(&ending)).count()
     }
 
     /// How often each `seq` came.

@@ -7,6 +7,9 @@
 
 mod broker;
 mod delivery;
+mod drain;
+mod gaps;
+mod home_assistant;
 mod presence;
 mod refusal;
 mod station;

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::bundle::Purpose;
+use contract::command::{CommandAck, CommandOutcome, Resent};
 use contract::result::{
     ModelSummary, NOTICE, Outcome, Presence, StationBirth, StationHealth, StudyResult, StudySummary,
     ViewResult,
 };
+use contract::study::Answer;
 use edge::publish::{Broker, Condition, Facts, Handle, MqttConfig, Setup, spawn};
-use edge::store::{Grouping, LimitsConfig, NewImage, Origin, SourceFacts, Store};
+use edge::store::{Effect, Grouping, LimitsConfig, NewCommand, NewImage, Origin, SourceFacts, Store};
 use jiff::Timestamp;
 
 pub const NAME: &str = "clinic-12";
@@ -47,12 +49,20 @@ impl Facts for Said {
             at: Timestamp::now(),
             uptime_s: 1,
             disk_free_bytes: 1,
+            disk_total_bytes: None,
             outbox_depth: 0,
             outbox_oldest_age_s: None,
             outbox_dead: 0,
+            seq_acked_through: None,
             images_waiting: 0,
             temperature_c: None,
+            load_1m: None,
+            cpus: None,
+            memory_bytes: None,
             clock_synchronised: None,
+            camera: None,
+            model: None,
+            days: Vec::new(),
         }
     }
 
@@ -121,8 +131,14 @@ impl Outbox {
 
     /// Adds studies whose results are of about `size` bytes.
     pub fn fill(&self, count: usize, size: usize) {
+        self.fill_answered(count, size, |_| None);
+    }
+
+    /// As [`Outbox::fill`], with an answer by `seq`.
+    pub fn fill_answered(&self, count: usize, size: usize, answer: impl Fn(u64) -> Option<Answer>) {
         for _ in 0..count {
             self.studies.set(self.studies.get() + 1);
+            let answer = answer(u64::from(self.studies.get()));
             let name = format!("XR_WRIST/{}", self.studies.get());
             self.accept(&name);
             let claim = self.store.claim().unwrap().unwrap();
@@ -136,9 +152,40 @@ impl Outbox {
                 inference_ms: Some(10.0),
             };
             self.store.finish(&claim, &view).unwrap();
-            let closed = self.store.close(claim.study, |study, views| result(study, views, size)).unwrap();
+            let closed = self
+                .store
+                .close(claim.study, |study, views| StudyResult { answer, ..result(study, views, size) });
+            let closed = closed.unwrap();
             assert_eq!(closed.unwrap().seq, u64::from(self.studies.get()));
         }
+    }
+
+    /// Sends acknowledged results again, as the command of that name does.
+    pub fn resend(&self, from_seq: u64, to_seq: u64) -> Resent {
+        let id = format!("resend-{from_seq}-{to_seq}");
+        let (name, message) = ("resend".to_owned(), "{}".to_owned());
+        self.store.take_command(&NewCommand { id: id.clone(), name, message, expires_at_ms: 0 }).unwrap();
+        let mut resent = Resent::default();
+        let answer = |found| {
+            resent = found;
+            CommandAck {
+                station: NAME.to_owned(),
+                id: id.clone(),
+                command: "resend".to_owned(),
+                outcome: CommandOutcome::Done,
+                reason: None,
+                detail: None,
+                at: Timestamp::now(),
+                clock_synchronised: None,
+                signed_by: None,
+                first: None,
+                resent: Some(found),
+                diagnostics: None,
+            }
+        };
+        let stored = self.store.answer_command(&id, &Effect::Resend { from_seq, to_seq }, answer).unwrap();
+        self.store.ack_sent(&stored.key).unwrap();
+        resent
     }
 
     fn accept(&self, name: &str) {

@@ -25,7 +25,7 @@ fn ack(id: &str, outcome: CommandOutcome) -> CommandAck {
     }
 }
 
-fn resend(store: &Store, id: &str, from_seq: u64, to_seq: u64) -> Resent {
+pub(super) fn resend(store: &Store, id: &str, from_seq: u64, to_seq: u64) -> Resent {
     store.take_command(&command(id, 0)).unwrap();
     let mut resent = Resent::default();
     let effect = Effect::Resend { from_seq, to_seq };
@@ -92,13 +92,13 @@ fn acknowledged_results_are_sent_again_under_their_own_number() {
         close(&store, i64::from(index) + 1).unwrap();
     }
     let sent = store.unsent(0, 10).unwrap();
-    store.acked(1).unwrap();
-    store.acked(2).unwrap();
+    store.acked(&[1]).unwrap();
+    store.acked(&[2]).unwrap();
     assert_eq!(resend(&store, "a", 2, 9), Resent { requeued: 1, waiting: 1, missing: 0 });
     assert_eq!(resend(&store, "b", 2, 2), Resent { requeued: 0, waiting: 1, missing: 0 }, "it waits already");
     assert_eq!(store.unsent(0, 10).unwrap(), sent[1..]);
     assert_eq!(store.oldest_unsent_seq().unwrap(), Some(2));
-    store.acked(2).unwrap();
+    store.acked(&[2]).unwrap();
     assert_eq!(store.latest().unwrap().unwrap().seq, 2, "the newest is still the newest");
 
     // What is purged is not kept for anybody.
@@ -118,13 +118,13 @@ fn a_study_whose_older_result_still_waits_is_not_forgotten() {
     accept(&store, &origin(0), "x", b"x");
     finish_next(&store, true);
     close(&store, 1).unwrap();
-    store.acked(1).unwrap();
+    store.acked(&[1]).unwrap();
     resend(&store, "a", 1, 1);
     let months_ago_ms = store.now_ms() - 100 * 86_400_000;
     store.connection().execute("UPDATE studies SET closed_at_ms = ?1", [months_ago_ms]).unwrap();
     store.upkeep().unwrap();
     assert_eq!(store.unsent(0, 10).unwrap().len(), 1);
-    store.acked(1).unwrap();
+    store.acked(&[1]).unwrap();
     store.upkeep().unwrap();
     assert!(store.newest_studies(10).unwrap().is_empty());
     assert_eq!(resend(&store, "b", 1, 1), Resent { requeued: 0, waiting: 0, missing: 1 });

@@ -17,10 +17,10 @@ fn limits_drop_the_oldest_and_never_what_was_not_acknowledged() {
         close(&store, id).unwrap();
     }
     assert_eq!(store.bound_images().unwrap(), 0, "nothing was acknowledged");
-    store.acked(2).unwrap();
+    store.acked(&[2]).unwrap();
     assert_eq!(store.bound_images().unwrap(), 1);
     assert_eq!(store.image_path(&ids[1]).unwrap(), None);
-    store.acked(3).unwrap();
+    store.acked(&[3]).unwrap();
     assert_eq!(store.bound_images().unwrap(), 1, "the first is older but not acknowledged");
     assert_eq!(names(dir.path().join("images")), BTreeSet::from([ids[0].clone()]));
 
@@ -65,7 +65,7 @@ fn old_acknowledged_studies_are_forgotten_with_their_files() {
     }
     close(&store, 1).unwrap();
     close(&store, 2).unwrap();
-    store.acked(1).unwrap();
+    store.acked(&[1]).unwrap();
     let months_ago_ms = store.now_ms() - 100 * 86_400_000;
     store.connection().execute("UPDATE studies SET closed_at_ms = ?1", [months_ago_ms]).unwrap();
     assert_eq!(store.upkeep().unwrap(), 1);

@@ -1,6 +1,7 @@
 //! The local API, under `/api/v1`: one table of routes, from which both the server and its OpenAPI description are made.
 
 mod events;
+mod metrics;
 mod openapi;
 mod outbox;
 mod picture;
@@ -162,6 +163,9 @@ fn routes() -> Vec<(Route, MethodRouter<Sources>)> {
     ]
 }
 
+/// Where Prometheus asks, outside of [`PREFIX`] as is its custom.
+pub(super) const METRICS: &str = "/metrics";
+
 /// Serves the API.
 pub(super) fn router() -> Router<Sources> {
     routes()
@@ -175,6 +179,8 @@ pub(super) fn router() -> Router<Sources> {
             )
         })
 }
+
+pub(super) use metrics::metrics;
 
 fn not_understood(status: StatusCode, text: String) -> Problem {
     Problem::new(status, "not-understood", text)

@@ -58,6 +58,7 @@ impl Crowd {
                 store: store.clone(),
                 model: model.clone(),
                 health: Arc::new(Health::default()),
+                camera: None,
                 started: Instant::now(),
             };
             let config = MqttConfig {
