@@ -9,13 +9,11 @@ Runs the measurement in edge/tests/mqtt/drain.rs, which also checks that each re
 
 import argparse
 import os
-import pathlib
 import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- drain -->", "<!-- /drain -->"
+from benchmarks import ROOT, processor, write_section
 
 
 def main():
@@ -30,22 +28,17 @@ def main():
     if ran.returncode != 0 or not found:
         sys.exit(f"error: the measurement failed\n{ran.stdout}")
     results, seconds, rate = found.groups()
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     text = "\n".join([
         "## Draining", "",
         f"`scripts/bench-drain.py --results {results}`: results of 2.5 KB queued while the broker is away, one in five abnormal, then sent to mosquitto "
-        f"through a relay on loopback, broker and a subscriber on the same machine; a debug build (own code at opt-level 1); {os.cpu_count()} cores of {cpu}. "
+        f"through a relay on loopback, broker and a subscriber on the same machine; a debug build (own code at opt-level 1); {processor()}. "
         "Each result arrived once and under one key.", "",
         "| what | measured |", "|---|---|",
         f"| from the connection to the last result at the subscriber | {float(seconds):.1f} s |",
         f"| results a second (asked: at least 500) | {rate} |", ""])
     print(text)
     if chosen.write:
-        path = ROOT / "BENCHMARKS.md"
-        page = path.read_text()
-        section = f"{BEGIN}\n{text}\n{END}\n"
-        page = page[:page.index(BEGIN)] + section + page[page.index(END) + len(END) + 1:] if BEGIN in page else f"{page}\n{section}"
-        path.write_text(page)
+        write_section("drain", text)
 
 
 main()

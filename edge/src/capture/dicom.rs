@@ -49,6 +49,7 @@ use self::connections::Connections;
 use self::wire::WireError;
 use super::{Report, Source};
 use crate::config::within;
+use crate::flood::Flood;
 use crate::health::Health;
 use crate::intake::Intake;
 use crate::study::SourceName;
@@ -70,8 +71,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long connections have to end when the service stops.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
-/// How often one kind of complaint is logged.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// `[dicom]`: a receiver of DICOM images.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -216,13 +215,8 @@ struct Service {
     limits: Limits,
     intake: Intake,
     health: Arc<Health>,
-    complaints: Mutex<BTreeMap<String, Complaint>>,
-}
-
-/// When a kind of complaint was last logged, and how often it was not since.
-struct Complaint {
-    said: Instant,
-    unsaid: u64,
+    /// By kind.
+    complaints: Mutex<BTreeMap<String, Flood>>,
 }
 
 impl Dicom {
@@ -307,18 +301,12 @@ impl Service {
     /// Logs a complaint of a kind, at most once a minute.
     fn complain(&self, kind: &str, what: &str, why: &str) {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        match complaints.get_mut(kind) {
-            Some(last) if now.duration_since(last.said) < COMPLAINT_INTERVAL => last.unsaid += 1,
-            last => {
-                let unsaid = last.map_or(0, |last| last.unsaid);
-                complaints.insert(kind.to_owned(), Complaint { said: now, unsaid: 0 });
-                drop(complaints);
-                match unsaid {
-                    0 => log::warn!("DICOM: {what}: {why}"),
-                    _ => log::warn!("DICOM: {what}: {why} (and {unsaid} more like this)"),
-                }
-            }
+        let due = complaints.entry(kind.to_owned()).or_default().add(1, Instant::now());
+        drop(complaints);
+        match due {
+            None => {}
+            Some(1) => log::warn!("DICOM: {what}: {why}"),
+            Some(times) => log::warn!("DICOM: {what}: {why} (and {} more like this)", times - 1),
         }
     }
 
