@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches what the tests need and says what: mosquitto, minisign, DCMTK and a Chromium to drive (apt), libtorch's CPU half, scikit-learn
+# Fetches what the tests need and says what: mosquitto, nginx, minisign, DCMTK and a Chromium to drive (apt), libtorch's CPU half, scikit-learn
 # and ONNX Runtime (pip), cargo-deny (cargo), Node.js where the machine's own is too old (pip), the dashboard's packages (npm).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 missing=()
-for package in mosquitto mosquitto-clients minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core; do
+for package in mosquitto mosquitto-clients nginx-light minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -1,4 +1,4 @@
-//! The service as a whole: the only file that knows every stage. Build, run, drain with a deadline.
+//! The service as a whole: the only file that knows every stage. Build, drain with a deadline.
 //!
 //! ```text
 //! a thread per source ──accept──▶ store ◀──score── worker threads (one per core)
@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,8 +18,6 @@ use std::time::{Duration, Instant};
 use contract::bundle::Purpose;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::capture::dicom::Dicom;
 use crate::capture::replay::Replay;
@@ -30,21 +29,20 @@ use crate::config::Config;
 use crate::control::{self, Control};
 use crate::desk::Desk;
 use crate::exit::Exit;
-use crate::health::{self, Health};
+use crate::health::{self, Health, Trouble};
 use crate::inference::{Bundle, BundleError, Model, ModelError};
 use crate::intake::Intake;
 use crate::keeper::{Keeper, LastReport};
 use crate::publish::{self, Broker, Mailbox, Setup, SpawnError};
 use crate::scoring::Scoring;
+use crate::slots::{Slots, SlotsError};
 use crate::station::Station;
 use crate::store::{Store, StoreError};
-use crate::wake::{Stop, Wake};
+use crate::wake::{Restart, Stop, Wake};
 use crate::web::{About, Server, Sources};
 
 /// How long loading the model may take before systemd loses patience.
-const LOAD_MAX: Duration = Duration::from_secs(300);
-/// How long a stop may take: what is being done is finished, and the broker told.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
+pub(crate) const LOAD_MAX: Duration = Duration::from_secs(300);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +59,9 @@ pub enum StartError {
          allow_demo_model = true, which marks every result as DEMONSTRATION MODEL"
     )]
     Demo(String),
+    /// The slots, or that there is no model at all.
+    #[error(transparent)]
+    Slots(#[from] SlotsError),
     /// The state directory.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,46 +99,18 @@ impl StartError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Bundle(_) | Self::Model(_) | Self::Demo(_) => Exit::Bundle,
+            Self::Slots(error) => error.exit(),
             Self::Store(_) => Exit::Io,
             Self::Page { .. } | Self::Dicom { .. } => Exit::Unavailable,
             Self::Grabber(_) => Exit::Config,
             Self::Publish(_) | Self::Thread(_) => Exit::Internal,
         }
     }
-}
 
-/// Runs the service until SIGTERM or SIGINT.
-pub fn run(config: &Config) -> Exit {
-    // Reads FAILPOINTS from the environment, for tests that kill the service at a named point.
-    #[cfg(feature = "failpoints")]
-    let _scenario = fail::FailScenario::setup();
-    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
-        Ok(signals) => signals,
-        Err(error) => {
-            log::error!("signals cannot be received: {error}");
-            return Exit::Internal;
-        }
-    };
-    let app = match App::start(config) {
-        Ok(app) => app,
-        Err(error) => {
-            log::error!("{error}");
-            return error.exit();
-        }
-    };
-    health::notify(&[NotifyState::Ready]);
-    log::info!("ready; the technician's page is http://{}", app.page_address());
-    if let Some(address) = app.lan_address() {
-        log::info!("in the network it is at {address}, for whoever has scanned the code of `edge web link`");
+    /// Whether another bundle might start.
+    pub fn is_of_the_bundle(&self) -> bool {
+        matches!(self, Self::Bundle(_) | Self::Model(_) | Self::Demo(_))
     }
-    // Blocks until one comes.
-    let _ = signals.forever().next();
-    health::notify(&[NotifyState::Stopping]);
-    log::info!("stopping");
-    if !app.stop(DRAIN_MAX) {
-        log::warn!("not all stages ended within {} s; nothing accepted is lost", DRAIN_MAX.as_secs());
-    }
-    Exit::Ok
 }
 
 /// The running service.
@@ -159,22 +132,25 @@ struct Wakes {
 }
 
 impl App {
-    /// Loads the model, opens the store and starts every stage. Returns once images can be accepted.
+    /// Loads a bundle's model, opens the store and starts every stage. Returns once images can be accepted. `restart` is
+    /// asked for when another bundle is to be used.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
-    pub fn start(config: &Config) -> Result<Self, StartError> {
+    pub fn start(config: &Config, bundle_dir: &Path, restart: &Restart) -> Result<Self, StartError> {
         health::notify(&[
             NotifyState::Status("loading the model"),
             NotifyState::ExtendTimeoutUsec(LOAD_MAX.as_micros() as u32),
         ]);
-        let model = load_model(config)?;
+        let model = load_model(bundle_dir, config.allow_demo_model)?;
         let store = Store::open(&config.state_dir, config.limits)?;
         let health = Arc::new(Health::default());
+        let returned = Slots::of(config).and_then(|slots| slots.record().ok()?.returned().cloned());
+        health.set(Trouble::ModelReturned, returned.is_some());
         let wakes = Wakes { workers: Wake::new(config.workers), keeper: Wake::new(1) };
         let intake = intake(config, &store, &health, &wakes);
         let camera = camera(config, &model)?;
-        let desk = Desk::new(intake.clone(), camera, wakes.keeper.clone(), wakes.workers.clone());
+        let desk = Desk::new(intake.clone(), camera.clone(), wakes.keeper.clone(), wakes.workers.clone());
         let sources = sources(config, &intake, &health)?;
 
         let (broker, mailbox) = (Broker::default(), Arc::new(Mailbox::default()));
@@ -184,7 +160,7 @@ impl App {
             store: store.clone(),
             model: model.clone(),
             health: Arc::clone(&health),
-            camera: config.v4l2.as_ref().map(|v4l2| v4l2.device.clone()),
+            camera,
             started,
         });
         let page = bind_page(config, &station, &broker, desk)?;
@@ -228,6 +204,7 @@ impl App {
             model: model.summary().clone(),
             mailbox: Arc::clone(&mailbox),
             session: publish.waker(),
+            restart: restart.clone(),
             started,
         })?;
         let beats = Arc::clone(&health);
@@ -289,11 +266,11 @@ impl Threads {
     }
 }
 
-fn load_model(config: &Config) -> Result<Model, StartError> {
-    let bundle = Bundle::load(&config.bundle_dir)?;
+fn load_model(bundle_dir: &Path, allow_demo_model: bool) -> Result<Model, StartError> {
+    let bundle = Bundle::load(bundle_dir)?;
     let demo = bundle.manifest.purpose == Purpose::Demo;
-    if demo && !config.allow_demo_model {
-        return Err(StartError::Demo(config.bundle_dir.display().to_string()));
+    if demo && !allow_demo_model {
+        return Err(StartError::Demo(bundle_dir.display().to_string()));
     }
     let model = Model::load(&bundle)?;
     let summary = model.summary();

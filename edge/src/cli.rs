@@ -6,7 +6,7 @@ use log::LevelFilter;
 #[cfg(feature = "demo")]
 use crate::commands::demo;
 use crate::commands::{
-    completions, config_check, doctor, infer, outbox, run, study, support_bundle, watch, web,
+    completions, config_check, doctor, infer, model, outbox, run, study, support_bundle, watch, web,
 };
 use crate::exit::Exit;
 use crate::logging;
@@ -19,7 +19,7 @@ Exit codes:
    3  infer: some studies could not be scored; all the others were
    4  doctor: something needs attention; the station works
    5  doctor: something does not work
-   6  the service refused what was asked of it, and said why
+   6  refused as things are, and said why: by the service, or by `edge model`
   65  the bundle is damaged, not allowed here, or fails its self-test
   66  an input or a study that was named does not exist
   69  something needed does not answer: the service, a broker, an address
@@ -48,6 +48,7 @@ enum Command {
     Study(study::Args),
     Watch(watch::Args),
     Outbox(outbox::Args),
+    Model(model::Args),
     Doctor(doctor::Args),
     SupportBundle(support_bundle::Args),
     /// Work with the configuration
@@ -79,6 +80,7 @@ impl Cli {
             Command::Study(args) => study::run(&args),
             Command::Watch(args) => watch::run(&args),
             Command::Outbox(args) => outbox::run(&args),
+            Command::Model(args) => model::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::SupportBundle(args) => support_bundle::run(&args),
             Command::Config(ConfigCommand::Check(args)) => config_check::run(&args),

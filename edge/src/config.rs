@@ -19,6 +19,7 @@ use crate::capture::v4l2::V4l2Config;
 use crate::control::CommandsConfig;
 use crate::publish::MqttConfig;
 use crate::quality::QualityConfig;
+use crate::slots::ModelConfig;
 use crate::store::LimitsConfig;
 use crate::study::StudyConfig;
 use crate::trust::TrustConfig;
@@ -34,12 +35,14 @@ pub struct Config {
     pub station: String,
     /// Where the store, the images and the site key lie.
     pub state_dir: PathBuf,
-    /// The model's bundle.
-    pub bundle_dir: PathBuf,
+    /// The model's bundle, where the configuration names one; else the slots hold it.
+    pub bundle_dir: Option<PathBuf>,
     /// Whether a bundle with `purpose: demo` may run.
     pub allow_demo_model: bool,
     /// Scoring threads, at least one.
     pub workers: usize,
+    /// `[model]`
+    pub model: ModelConfig,
     /// `[study]`
     pub study: StudyConfig,
     /// `[image]`
@@ -146,6 +149,8 @@ struct RawConfig {
     #[serde(default)]
     workers: usize,
     #[serde(default)]
+    model: ModelConfig,
+    #[serde(default)]
     study: StudyConfig,
     #[serde(default)]
     image: ImageConfig,
@@ -205,6 +210,7 @@ impl Config {
     fn check(raw: RawConfig, shown: serde_json::Value) -> Result<Self, String> {
         check_station_name(&raw.station).map_err(|problem| format!("station: {problem}"))?;
         within("workers", raw.workers as u64, 0, 256)?;
+        raw.model.check()?;
         raw.study.check()?;
         raw.image.check()?;
         raw.quality.check()?;
@@ -239,10 +245,11 @@ impl Config {
         };
         Ok(Self {
             station: raw.station,
-            bundle_dir: raw.bundle_dir.unwrap_or_else(|| raw.state_dir.join("bundle")),
+            bundle_dir: raw.bundle_dir,
             state_dir: raw.state_dir,
             allow_demo_model: raw.allow_demo_model,
             workers,
+            model: raw.model,
             study: raw.study,
             image: raw.image,
             quality: raw.quality,
@@ -282,7 +289,7 @@ mod tests {
     #[test]
     fn the_shortest_configuration_has_the_documented_defaults() {
         let config = parse(MINIMAL).unwrap();
-        assert_eq!(config.bundle_dir, Path::new("/var/lib/ulna/bundle"));
+        assert_eq!(config.bundle_dir, None);
         assert!(!config.allow_demo_model);
         assert!(config.workers >= 1);
         assert_eq!(config.image.limits(), Limits::default());

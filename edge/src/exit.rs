@@ -18,7 +18,7 @@ pub enum Exit {
     Warnings = 4,
     /// `doctor`: something does not work.
     Failures = 5,
-    /// The service refused what was asked of it, and said why.
+    /// Refused as things are, and said why: by the service, or by `edge model`.
     Refused = 6,
     /// `EX_DATAERR`: the bundle is damaged, of another format, a demo where none is allowed, or fails its
     /// self-test.

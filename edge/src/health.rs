@@ -25,6 +25,8 @@ pub enum Trouble {
     ResultsRefused,
     /// A stage makes no progress.
     Stalled,
+    /// The service did not become ready with a new bundle and has returned to the one before.
+    ModelReturned,
     /// A certificate of `[mqtt]` has to be replaced within days.
     CertificateEndsSoon,
 }
@@ -39,6 +41,7 @@ impl Trouble {
             Self::FilesUnreadable => "files_unreadable",
             Self::ResultsRefused => "results_refused",
             Self::Stalled => "stalled",
+            Self::ModelReturned => "model_returned",
             Self::CertificateEndsSoon => "certificate_ends_soon",
         }
     }

@@ -28,6 +28,8 @@ pub mod logging;
 pub mod publish;
 pub mod quality;
 pub mod scoring;
+pub mod service;
+pub mod slots;
 pub mod station;
 pub mod store;
 pub mod study;

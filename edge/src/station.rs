@@ -1,12 +1,12 @@
 //! What the station says of itself.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use contract::result::{CameraState, Presence, SCHEMAS, StationBirth, StationHealth, notice};
+use contract::result::{Presence, SCHEMAS, StationBirth, StationHealth, notice};
 
+use crate::capture::Camera;
 use crate::health::{self, Health, Trouble};
 use crate::inference::Model;
 use crate::publish::{Condition, Facts};
@@ -25,8 +25,8 @@ pub struct Station {
     pub model: Model,
     /// Its stages.
     pub health: Arc<Health>,
-    /// The frame grabber's device, where there is one.
-    pub camera: Option<PathBuf>,
+    /// The frame grabber, where there is one.
+    pub camera: Option<Arc<dyn Camera>>,
     /// When the service started.
     pub started: Instant,
 }
@@ -69,10 +69,7 @@ impl Facts for Station {
             cpus: thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok()),
             memory_bytes: health::memory_bytes(),
             clock_synchronised: health::clock_synchronised(),
-            camera: self
-                .camera
-                .as_ref()
-                .map(|device| if device.exists() { CameraState::Present } else { CameraState::Missing }),
+            camera: self.camera.as_ref().map(|camera| camera.state()),
             model: Some(self.model.summary().clone()),
             days: store.days().unwrap_or_else(|error| {
                 log::warn!("health is incomplete: {error}");

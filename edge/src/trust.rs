@@ -20,6 +20,8 @@ const KEYS_MAX: usize = 16;
 pub struct TrustConfig {
     /// Whose commands are executed.
     pub command_keys: Vec<TrustedKey>,
+    /// Whose bundles are installed.
+    pub bundle_keys: Vec<TrustedKey>,
 }
 
 impl TrustConfig {
@@ -28,18 +30,26 @@ impl TrustConfig {
     /// # Errors
     /// Says which key is wrong and why.
     pub fn check(&self) -> Result<(), String> {
-        let keys = &self.command_keys;
-        if keys.len() > KEYS_MAX {
-            return Err(format!("trust.command_keys holds {} keys; at most {KEYS_MAX} are read", keys.len()));
-        }
-        let twice =
-            keys.iter().enumerate().find(|(at, key)| keys[..*at].iter().any(|other| other.id == key.id));
-        match twice {
-            Some((_, key)) => {
-                Err(format!("trust.command_keys holds two keys with the id {key}; remove one of them"))
-            }
+        check_list("trust.command_keys", &self.command_keys)?;
+        check_list("trust.bundle_keys", &self.bundle_keys)?;
+        match self.bundle_keys.iter().find(|key| self.command_keys.iter().any(|other| other.id == key.id)) {
+            Some(key) => Err(format!(
+                "trust.command_keys and trust.bundle_keys both hold {key}; each purpose has a key of its own, so that one that \
+                 is stolen opens one door only"
+            )),
             None => Ok(()),
         }
+    }
+}
+
+fn check_list(name: &str, keys: &[TrustedKey]) -> Result<(), String> {
+    if keys.len() > KEYS_MAX {
+        return Err(format!("{name} holds {} keys; at most {KEYS_MAX} are read", keys.len()));
+    }
+    let twice = keys.iter().enumerate().find(|(at, key)| keys[..*at].iter().any(|other| other.id == key.id));
+    match twice {
+        Some((_, key)) => Err(format!("{name} holds two keys with the id {key}; remove one of them")),
+        None => Ok(()),
     }
 }
 
@@ -177,8 +187,14 @@ mod tests {
         for text in ["", "RWQ", "not base64!", &KEY[..40], "untrusted comment: minisign public key"] {
             assert!(TrustedKey::try_from(text.to_owned()).unwrap_err().contains("public key"), "{text}");
         }
-        let twice = TrustConfig { command_keys: vec![key(KEY), key(OTHER), key(KEY)] };
-        assert!(twice.check().unwrap_err().contains("73CCFFE0A0776C11"));
-        assert_eq!(TrustConfig { command_keys: vec![key(KEY), key(OTHER)] }.check(), Ok(()));
+        let check = |command_keys, bundle_keys| TrustConfig { command_keys, bundle_keys }.check();
+        for (command, bundle) in [
+            (vec![key(KEY), key(OTHER), key(KEY)], vec![]),
+            (vec![], vec![key(KEY), key(KEY)]),
+            (vec![key(OTHER), key(KEY)], vec![key(KEY)]),
+        ] {
+            assert!(check(command, bundle).unwrap_err().contains("73CCFFE0A0776C11"));
+        }
+        assert_eq!(check(vec![key(KEY)], vec![key(OTHER)]), Ok(()));
     }
 }

@@ -1,6 +1,6 @@
-//! Waking and stopping threads. Wake-ups carry nothing: what is to be done lies in the store.
+//! Waking, stopping and restarting. Wake-ups carry nothing: what is to be done lies in the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -52,5 +52,30 @@ impl Stop {
     /// Whether the service stops.
     pub fn is_stopped(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Asks once for the service to start anew, which is how it comes to use another bundle.
+#[derive(Clone, Default)]
+pub struct Restart(Arc<OnceLock<()>>, Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl Restart {
+    /// `wake` is called when it is asked for.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::default(), Some(Arc::new(wake)))
+    }
+
+    /// Whether somebody has.
+    pub fn is_asked(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Asks for it; says whether that is news.
+    pub fn ask(&self) -> bool {
+        let news = self.0.set(()).is_ok();
+        if let Some(wake) = self.1.as_ref().filter(|_| news) {
+            wake();
+        }
+        news
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -180,10 +181,23 @@ impl Broker {
         ended.map(drop).inspect_err(|_| drop(process.kill()))
     }
 
-    /// Kills the broker after it had the time to save its sessions, which it does every second.
-    pub fn save_and_kill(&mut self) {
-        thread::sleep(Duration::from_millis(1500));
+    /// Has the broker save its sessions as they are now, and kills it.
+    ///
+    /// # Errors
+    /// When it does not run, or does not save.
+    pub fn save_and_kill(&mut self) -> anyhow::Result<()> {
+        let (database, pid) = (self.dir.path().join("mosquitto.db"), self.pid()?.to_string());
+        // Each save is another file. The first may have begun before now, the second has not.
+        for _ in 0..2 {
+            let before = fs::metadata(&database).map(|file| file.ino()).ok();
+            bin::succeed(Command::new("kill").args(["-USR1", &pid]))?;
+            wait::until("mosquitto to save its sessions", Duration::from_secs(10), || {
+                let now = fs::metadata(&database).map(|file| file.ino()).ok();
+                (now.is_some() && now != before).then_some(())
+            })?;
+        }
         self.kill();
+        Ok(())
     }
 
     /// Starts it again on the same port.

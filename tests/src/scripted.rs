@@ -11,6 +11,10 @@ use std::thread;
 pub enum Manner {
     /// Lets clients in and hangs up on every message, without a word.
     HangsUpOnEachMessage,
+    /// Hangs up on the result with this `seq`, saying that its payload is of the wrong format.
+    HangsUpOnResult(u64),
+    /// Hangs up on a subscription, without a word.
+    HangsUpOnSubscription,
     /// Does not take the client's id.
     RefusesClientId,
     /// Takes everything, as a good broker would.
@@ -88,15 +92,27 @@ fn serve(mut stream: TcpStream, manner: &Mutex<Manner>, taken: &Mutex<Vec<String
             PUBLISH => {
                 let topic_end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
                 let topic = String::from_utf8_lossy(&body[2..topic_end]).into_owned();
+                if let Manner::HangsUpOnResult(seq) = manner
+                    && topic.ends_with("/result")
+                    && seq_of(&body[topic_end..]) == Some(seq)
+                {
+                    return stream.write_all(&[0xe0, 2, 0x99, 0]);
+                }
                 taken.lock().unwrap_or_else(PoisonError::into_inner).push(topic);
                 stream.write_all(&[0x40, 2, body[topic_end], body[topic_end + 1]])?;
             }
+            SUBSCRIBE if manner == Manner::HangsUpOnSubscription => return Ok(()),
             // SUBACK without properties, QoS 1 granted.
             SUBSCRIBE => stream.write_all(&[0x90, 4, body[0], body[1], 0, 1])?,
             PINGREQ => stream.write_all(&[0xd0, 0])?,
             _ => return Ok(()),
         }
     }
+}
+
+/// The `seq` of a result, from the packet's id on: two bytes, no properties, the payload.
+fn seq_of(body: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<serde_json::Value>(body.get(3..)?).ok()?["seq"].as_u64()
 }
 
 /// One packet's type and what follows its fixed header.

@@ -34,8 +34,8 @@ struct Running {
 
 /// What differs from the usual test station.
 pub struct Setup {
-    /// The bundle it runs.
-    pub bundle: PathBuf,
+    /// The bundle it runs; `None` where its slots hold one.
+    pub bundle: Option<PathBuf>,
     /// The broker's port on 127.0.0.1.
     pub broker_port: u16,
     /// Further lines of `[mqtt]`.
@@ -50,7 +50,7 @@ impl Setup {
     /// The demo bundle, publishing to a port.
     pub fn new(broker_port: u16) -> Self {
         Self {
-            bundle: demo_bundle(),
+            bundle: Some(demo_bundle()),
             broker_port,
             mqtt: String::new(),
             extra: String::new(),
@@ -70,12 +70,13 @@ impl Station {
         let config = dir.path().join("edge.toml");
         let root = dir.path().display();
         fs::create_dir_all(dir.path().join("spool"))?;
+        let bundle = setup.bundle.as_ref().map(|dir| format!("bundle_dir = \"{}\"\n", dir.display()));
         let text = format!(
-            "station = \"{NAME}\"\nstate_dir = \"{root}/state\"\nbundle_dir = \"{}\"\n\
+            "station = \"{NAME}\"\nstate_dir = \"{root}/state\"\n{}\
              allow_demo_model = {}\n\n[quality]\noff = [\"too_small\", \"duplicate\"]\n\n[study]\nidle_close_s = 1\n\n[spool]\ndir = \"{root}/spool\"\n\
              rescan_ms = 100\nsettle_ms = 100\n\n[mqtt]\nport = {}\nbackoff_min_ms = 50\nbackoff_max_ms = 500\n\
              puback_timeout_s = 3\nkeep_alive_s = 5\n{}\n[web]\nlisten = \"127.0.0.1:{web_port}\"\n{}",
-            setup.bundle.display(),
+            bundle.unwrap_or_default(),
             setup.allow_demo_model,
             setup.broker_port,
             setup.mqtt,

@@ -267,7 +267,7 @@ fn assert_refused(bundle: &Path, words: &[&str]) -> anyhow::Result<()> {
     let inferred = infer(bundle, &[Path::new("any.png")])?;
     assert_eq!(inferred.code, Some(65), "{}", inferred.stderr);
     let mut setup = Setup::new(1);
-    setup.bundle = bundle.to_owned();
+    setup.bundle = Some(bundle.to_owned());
     let mut station = Station::new(&setup)?;
     station.start()?;
     assert_eq!(station.wait_for_exit(LONG)?.code(), Some(65), "{}", station.tail());
@@ -317,7 +317,7 @@ fn a_view_the_model_answers_nan_for_is_rejected_and_the_next_is_scored() -> anyh
     let broker = Broker::start()?;
     let collector = Collector::start(broker.port())?;
     let mut setup = Setup::new(broker.port());
-    setup.bundle = bundle;
+    setup.bundle = Some(bundle);
     let mut station = Station::new(&setup)?;
     station.start()?;
     for (index, (name, bytes)) in

@@ -10,6 +10,8 @@ use e2e::collector::Collector;
 use e2e::made::study;
 use e2e::scripted::{Manner, Scripted};
 use e2e::station::{NAME, Setup, Station};
+use e2e::wait;
+use serde_json::Value;
 
 /// Long enough for two cores under load.
 const LONG: Duration = Duration::from_secs(180);
@@ -47,8 +49,7 @@ fn assert_waits_for(manner: Manner, words: &str) -> anyhow::Result<()> {
     assert!(broker.taken().is_empty(), "{manner:?}");
 
     broker.behave(Manner::Good);
-    let results = || broker.taken().iter().filter(|topic| topic.ends_with("/result")).count();
-    e2e::wait::until("the result", LONG, || (results() == 1).then_some(())).context(station.tail())?;
+    wait::until("the result", LONG, || (results(&broker) == 1).then_some(())).context(station.tail())?;
     station.wait_for_line("connected to the broker again", LONG)?;
     assert!(station.stop()?.success());
     Ok(())
@@ -65,6 +66,47 @@ fn a_broker_that_refuses_the_client_id_is_told_of_once() -> anyhow::Result<()> {
         Manner::RefusesClientId,
         "the broker refused the connection (ClientIdentifierNotValid); its rules must allow client ids that begin with `ulna-`",
     )
+}
+
+/// Takes `count` studies at a station that sends to a broker of a manner.
+fn station_with_results(broker: &Scripted, count: u32) -> anyhow::Result<Station> {
+    let dir = tempfile::tempdir()?;
+    let mut station = Station::new(&Setup::new(broker.port()))?;
+    station.start()?;
+    for number in 1..=count {
+        let made = study(dir.path(), "XR_WRIST", &format!("study{number}"), 1, number)?;
+        station.drop_study(made.study_type, &made.name, &made.files)?;
+    }
+    Ok(station)
+}
+
+fn results(broker: &Scripted) -> usize {
+    broker.taken().iter().filter(|topic| topic.ends_with("/result")).count()
+}
+
+#[test]
+fn a_broker_that_hangs_up_on_one_result_gets_all_the_others() -> anyhow::Result<()> {
+    let broker = Scripted::start(Manner::HangsUpOnResult(3))?;
+    let mut station = station_with_results(&broker, 6)?;
+    station.wait_for_line("a result is set aside", LONG)?;
+    wait::until("the others", LONG, || (results(&broker) == 5).then_some(())).context(station.tail())?;
+    let unsent = || station.ask("GET", "/station", &Value::Null).ok()?.json().ok()?["queue"]["unsent"].as_u64();
+    wait::until("all but one to be acknowledged", LONG, || (unsent() == Some(0)).then_some(()))?;
+    assert!(station.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_hangs_up_on_the_subscription_gets_all_results() -> anyhow::Result<()> {
+    let broker = Scripted::start(Manner::HangsUpOnSubscription)?;
+    let mut station = station_with_results(&broker, 6)?;
+    let unsent = || station.ask("GET", "/station", &Value::Null).ok()?.json().ok()?["queue"]["unsent"].as_u64();
+    wait::until("all to come and to be acknowledged", LONG, || {
+        (results(&broker) >= 6 && unsent() == Some(0)).then_some(())
+    })
+    .context(station.tail())?;
+    assert!(station.stop()?.success());
+    Ok(())
 }
 
 /// mosquitto refuses one topic by its access list and takes the others.

@@ -42,7 +42,7 @@ fn a_study_goes_all_the_way() -> anyhow::Result<()> {
     let broker = Broker::start()?;
     let collector = Collector::start(broker.port())?;
     let mut setup = Setup::new(broker.port());
-    setup.bundle = work.join("bundle");
+    setup.bundle = Some(work.join("bundle"));
     let mut station = Station::new(&setup)?;
     station.start()?;
 

@@ -83,7 +83,7 @@ fn every_message_on_the_wire_is_in_the_asyncapi_document() -> anyhow::Result<()>
     collector.wait_for("an answer", LONG, |message| message.topic.ends_with("/cmd/ping/now/ack"))?;
 
     // A result that is purged before it could be sent leaves a tombstone.
-    broker.save_and_kill();
+    broker.save_and_kill()?;
     let purged = study(dir.path(), "XR_ELBOW", "purged", 1, 3)?;
     station.drop_study(purged.study_type, &purged.name, &purged.files)?;
     let closed = station.wait_for_line("study ELB-0004 revision 1 closed", LONG);

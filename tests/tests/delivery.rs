@@ -47,7 +47,7 @@ fn results_wait_for_a_broker_that_is_down_from_the_start() -> anyhow::Result<()>
     let mut broker = Broker::start()?;
     // Its session outlives the outage, as a dashboard's does.
     let collector = Collector::start(broker.port())?;
-    broker.save_and_kill();
+    broker.save_and_kill()?;
 
     let mut station = Station::new(&Setup::new(broker.port()))?;
     station.start()?;
@@ -73,7 +73,7 @@ fn every_result_arrives_across_outages_of_the_broker() -> anyhow::Result<()> {
 
     drop_studies(&station, dir.path(), 0, 2)?;
     collector.wait_for_results(2, LONG).context(station.tail())?;
-    broker.save_and_kill();
+    broker.save_and_kill()?;
     drop_studies(&station, dir.path(), 2, 6)?;
     station.wait_for_count("close.committed", 8, LONG)?;
     broker.restart()?;

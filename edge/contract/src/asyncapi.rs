@@ -114,7 +114,7 @@ pub const CHANNELS: &[Channel] = &[
         below: "cmd/{name}/{id}/ack",
         sent: true,
         retained: false,
-        summary: "What came of a command. Only `waiting` is followed by another answer.",
+        summary: "What came of a command. Only `waiting` and `running` are followed by another answer.",
         payload: "CommandAck",
         schema: of::<CommandAck>,
         examples: &["command-ack"],

@@ -6,10 +6,13 @@
 //!                  `activation_map` [1, h, w], the class activation map before scaling
 //! golden/*.png     images whose logit under libtorch the manifest records
 //! model-card.md    what the model is, in words; older bundles have none
+//! manifest.json.minisig
+//!                  minisign's signature of the manifest; needed where `edge model` installs the bundle
 //! ```
 //!
-//! Every file but the manifest is listed with its SHA-256 and size; a station verifies all of them at every
-//! load. This module checks what can be checked without reading a file.
+//! Every file but the manifest and its signature is listed with its SHA-256 and size; a station verifies all of them at
+//! every load. So the manifest's signature is the whole bundle's. This module checks what can be checked without reading a
+//! file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +27,8 @@ use crate::study::{Answer, OperatingPoints, StudyType, sigmoid};
 pub const FORMAT: u32 = 1;
 /// The manifest's file name in a bundle directory.
 pub const MANIFEST_FILE: &str = "manifest.json";
+/// The file name of the manifest's signature in a bundle directory.
+pub const SIGNATURE_FILE: &str = "manifest.json.minisig";
 /// The model's file name in a bundle directory.
 pub const MODEL_FILE: &str = "model.onnx";
 /// The model card's file name in a bundle directory.
@@ -45,6 +50,9 @@ pub struct BundleManifest {
     pub name: String,
     /// The model's version; a higher one is newer.
     pub version: u32,
+    /// The oldest version of `edge` that may use it, as `1.2.3`. Absent where any that reads this format may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge_version_min: Option<String>,
     /// What the bundle may be used for.
     pub purpose: Purpose,
     /// When it was exported, RFC 3339 in UTC.
@@ -327,6 +335,12 @@ impl BundleManifest {
                 return Err(format!("the hash of `{path}` is not 64 hexadecimal digits"));
             }
         }
+        if let Some(name) = [MANIFEST_FILE, SIGNATURE_FILE].into_iter().find(|name| self.files.contains_key(*name)) {
+            return Err(format!("`{name}` is listed under files"));
+        }
+        if let Some(min) = self.edge_version_min.as_ref().filter(|min| version(min).is_none()) {
+            return Err(format!("edge_version_min is `{min}`; expected three numbers, such as 1.2.3"));
+        }
         if !self.files.contains_key(MODEL_FILE) {
             return Err(format!("`{MODEL_FILE}` is not listed under files"));
         }
@@ -347,6 +361,12 @@ impl BundleManifest {
             }
         }
         self.input.check()
+    }
+
+    /// Whether this version of `edge` is new enough for it.
+    pub fn suits(&self, edge_version: &str) -> bool {
+        let Some(min) = &self.edge_version_min else { return true };
+        version(edge_version) >= version(min)
     }
 
     /// A study's answer, why it is withheld if it is, and the points that gave it: those that a command has set for
@@ -388,6 +408,13 @@ impl BundleManifest {
         let points = OperatingPoints { rule_out: thresholds.rule_out, rule_in: thresholds.rule_in, ..own };
         (points, source, Some(by.clone()))
     }
+}
+
+/// The three numbers of a version; what follows a `-` or `+` does not count.
+fn version(text: &str) -> Option<[u64; 3]> {
+    let plain = text.split(['-', '+']).next()?;
+    let numbers: Vec<u64> = plain.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    numbers.try_into().ok()
 }
 
 /// An answer with what it rests on.

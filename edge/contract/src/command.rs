@@ -66,6 +66,19 @@ pub enum Command {
     Diagnostics {},
     /// Answer by other operating points from now on.
     SetOperatingPoints(OperatingPointSettings),
+    /// Fetch a bundle into the slot that is not in use, test it on this machine and use it. Answered `running`, then once
+    /// the station serves with it or has returned to the bundle before.
+    ModelInstall {
+        /// The folder of the bundle, `https://…`: its files are fetched below it.
+        url: String,
+        /// SHA-256 of its `manifest.json`.
+        bundle_sha256: String,
+    },
+    /// Use the bundle in the other slot, which was in use before. Answered as [`Command::ModelInstall`].
+    ModelRollback {
+        /// SHA-256 of that bundle's `manifest.json`.
+        bundle_sha256: String,
+    },
 }
 
 impl Command {
@@ -76,6 +89,8 @@ impl Command {
             Self::Resend { .. } => CommandName::Resend,
             Self::Diagnostics {} => CommandName::Diagnostics,
             Self::SetOperatingPoints(_) => CommandName::SetOperatingPoints,
+            Self::ModelInstall { .. } => CommandName::ModelInstall,
+            Self::ModelRollback { .. } => CommandName::ModelRollback,
         }
     }
 }
@@ -92,11 +107,22 @@ pub enum CommandName {
     Diagnostics,
     /// [`Command::SetOperatingPoints`]
     SetOperatingPoints,
+    /// [`Command::ModelInstall`]
+    ModelInstall,
+    /// [`Command::ModelRollback`]
+    ModelRollback,
 }
 
 impl CommandName {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ping, Self::Resend, Self::Diagnostics, Self::SetOperatingPoints];
+    pub const ALL: [Self; 6] = [
+        Self::Ping,
+        Self::Resend,
+        Self::Diagnostics,
+        Self::SetOperatingPoints,
+        Self::ModelInstall,
+        Self::ModelRollback,
+    ];
 
     /// As topics and bodies spell it.
     pub fn as_str(self) -> &'static str {
@@ -105,12 +131,14 @@ impl CommandName {
             Self::Resend => "resend",
             Self::Diagnostics => "diagnostics",
             Self::SetOperatingPoints => "set_operating_points",
+            Self::ModelInstall => "model_install",
+            Self::ModelRollback => "model_rollback",
         }
     }
 
     /// Whether the station answers or stores anything differently afterwards. Such a command is always signed.
     pub fn changes_behaviour(self) -> bool {
-        matches!(self, Self::SetOperatingPoints)
+        matches!(self, Self::SetOperatingPoints | Self::ModelInstall | Self::ModelRollback)
     }
 }
 
@@ -228,7 +256,7 @@ pub struct CommandAck {
     pub id: String,
     /// The name in the command's topic.
     pub command: String,
-    /// What came of it. `waiting` is followed by another acknowledgement, every other one is the last word.
+    /// What came of it. `waiting` and `running` are followed by another acknowledgement, every other one is the last word.
     pub outcome: CommandOutcome,
     /// Why; null when `outcome` is `done`.
     pub reason: Option<CommandReason>,
@@ -266,13 +294,15 @@ pub enum CommandOutcome {
     Done,
     /// It will be looked at again when the clock is synchronised.
     Waiting,
+    /// It is being executed, which may take long.
+    Running,
     /// It is not executed, and will not be.
     Refused,
     /// It came too late, or waited too long.
     Expired,
     /// Its id was executed or is waiting already; nothing was done again.
     Duplicate,
-    /// The station could not do it; send it again.
+    /// The station could not do it.
     Failed,
 }
 
@@ -312,6 +342,14 @@ pub enum CommandReason {
     OtherBundle,
     /// It is about another outbox than the station's.
     OtherOutbox,
+    /// The bundle could not be fetched.
+    DownloadFailed,
+    /// The bundle may not be used here: its signature, version, purpose or files are not as they must be.
+    BundleRefused,
+    /// The bundle does not compute here what was recorded at its export, or takes too long.
+    SelfTestFailed,
+    /// The station did not become ready with the bundle and has returned to the one before.
+    ModelReturned,
     /// Too many commands are remembered or waiting.
     Busy,
     /// The store failed.

@@ -11,6 +11,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use contract::result::CameraState;
+
 use self::layout::Place;
 use crate::quality::RawExposure;
 use crate::study::SourceName;
@@ -63,6 +65,9 @@ pub trait Camera: Send + Sync + 'static {
 
     /// Why it would give none, as far as that is known without asking the device; in words for the technician.
     fn trouble(&self) -> Option<String>;
+
+    /// The same in a word, for the centre.
+    fn state(&self) -> CameraState;
 }
 
 /// What lies in a folder of studies.

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use contract::preprocess::PreprocessSpec;
 use contract::radiograph::Limits;
+use contract::result::CameraState;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Deserialize;
 
@@ -236,6 +237,14 @@ impl Camera for V4l2Source {
         };
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.as_ref().filter(|failure| failure.node == Some(node)).map(|failure| failure.why.clone())
+    }
+
+    fn state(&self) -> CameraState {
+        match self.trouble() {
+            None => CameraState::Present,
+            Some(_) if self.device.exists() => CameraState::Failing,
+            Some(_) => CameraState::Missing,
+        }
     }
 }
 

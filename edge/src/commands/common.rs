@@ -11,11 +11,14 @@ use crate::exit::Exit;
 /// Widest line of a text for people.
 const WIDTH: usize = 80;
 
+/// Where a station's configuration lies unless it is named.
+pub(super) const STATION_CONFIG: &str = "/etc/ulna/edge.toml";
+
 /// Which station: the one whose configuration this is.
 #[derive(Clone, Debug, Parser)]
 pub(super) struct StationArgs {
     /// Configuration file of the station
-    #[arg(long, value_name = "FILE", env = "ULNA_CONFIG", default_value = "/etc/ulna/edge.toml")]
+    #[arg(long, value_name = "FILE", env = "ULNA_CONFIG", default_value = STATION_CONFIG)]
     pub(super) config: PathBuf,
 }
 

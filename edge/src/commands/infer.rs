@@ -12,18 +12,21 @@ use contract::result::{Outcome, Rejection, StudyResult, StudySummary, ViewResult
 use contract::study::StudyType;
 use serde::Serialize;
 
+use super::common::STATION_CONFIG;
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::inference::{Bundle, Model, compose, scored_view};
 use crate::quality::{self, QualityConfig};
+use crate::slots::Slots;
 
-/// Where a bundle is looked for when none is named: the station's own, the packaged demo, this repository's.
-const BUNDLE_DIRS: [&str; 3] = ["/var/lib/ulna/bundle", "/usr/share/ulna/demo/bundle", "edge/demo/bundle"];
+/// Where a bundle is looked for when none is named: the packaged demo, this repository's.
+const BUNDLE_DIRS: [&str; 2] = ["/usr/share/ulna/demo/bundle", "edge/demo/bundle"];
 
 /// Score radiographs without any service: a folder is one study, a file a study of one view.
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// Bundle directory [default: the first that exists of /var/lib/ulna/bundle, /usr/share/ulna/demo/bundle,
-    /// edge/demo/bundle]
+    /// Bundle directory [default: the one that the station in /etc/ulna/edge.toml uses, else the first that exists of
+    /// /usr/share/ulna/demo/bundle, edge/demo/bundle]
     #[arg(long, value_name = "DIR", env = "ULNA_BUNDLE")]
     bundle: Option<PathBuf>,
     /// What was radiographed, such as XR_WRIST [default: an XR_* folder in the path, else DICOM's
@@ -136,13 +139,12 @@ fn next(queue: &Mutex<std::vec::IntoIter<Task>>) -> Option<Task> {
 }
 
 fn load_model(named: Option<&Path>) -> Result<Model, String> {
-    let dir =
-        match named {
-            Some(dir) => dir.to_owned(),
-            None => BUNDLE_DIRS.iter().map(PathBuf::from).find(|dir| dir.is_dir()).ok_or_else(|| {
-                format!("no bundle in {}; name one with --bundle DIR", BUNDLE_DIRS.join(", "))
-            })?,
-        };
+    let own = || Slots::bundle_dir(&Config::load(Path::new(STATION_CONFIG)).ok()?).ok();
+    let shipped = || BUNDLE_DIRS.iter().map(PathBuf::from).find(|dir| dir.is_dir());
+    let dir = named.map(Path::to_owned).or_else(own).or_else(shipped).ok_or_else(|| {
+        let places = BUNDLE_DIRS.join(", ");
+        format!("no bundle in use by {STATION_CONFIG}, and none in {places}; name one with --bundle DIR")
+    })?;
     let bundle = Bundle::load(&dir).map_err(|error| error.to_string())?;
     Model::load(&bundle).map_err(|error| format!("{}: {error}", dir.display()))
 }

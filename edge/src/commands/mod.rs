@@ -7,6 +7,7 @@ pub mod config_check;
 pub mod demo;
 pub mod doctor;
 pub mod infer;
+pub mod model;
 pub mod outbox;
 pub mod run;
 pub mod study;

@@ -3,9 +3,9 @@
 use clap::Parser;
 
 use super::common::StationArgs;
-use crate::app;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::service;
 
 /// Run the station until it is told to stop
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Exit {
     match Config::load(&args.station.config) {
-        Ok(config) => app::run(&config),
+        Ok(config) => service::run(&config),
         Err(error) => {
             log::error!("{error}");
             Exit::Config

@@ -23,12 +23,13 @@ use crate::config::Config;
 use crate::doctor;
 use crate::exit::Exit;
 use crate::figures;
+use crate::slots::Slots;
 use crate::store::{Inspection, StoreError};
 
 const EXAMPLE: &str = "\
 In it: versions, the configuration without passwords and names to log in with,
-what `edge doctor --json` says, figures of the store, what happened lately,
-the end of the service's log. Not in it: images, names of files, references,
+what `edge doctor --json` says, the model's slots, figures of the store, what
+happened lately, the end of the service's log. Not in it: images, names of files, references,
 numbers of studies. Run it as root, or as the service's user. Look into it
 before you pass it on:
 tar xzOf FILE | less
@@ -76,6 +77,10 @@ fn bundle(args: &Args) -> Result<Exit, Failure> {
     files.insert("config.toml", configuration(&args.station.config));
     if let Some(dir) = state_dir {
         files.insert("store.json", pretty(&counted(dir)));
+    }
+    if let Some(slots) = config.as_ref().and_then(Slots::of) {
+        let known = slots.record().map_or_else(|error| json!({ "error": error.to_string() }), |r| json!(r));
+        files.insert("slots.json", pretty(&known));
     }
     files.insert("log.txt", log(state_dir));
 

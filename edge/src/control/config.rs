@@ -54,6 +54,11 @@ impl CommandsConfig {
                 name.as_str()
             ));
         }
+        if self.allow.contains(&CommandName::ModelInstall) && trust.bundle_keys.is_empty() {
+            return Err("commands.allow names `model_install`, and trust.bundle_keys is empty, so that no bundle could be \
+                        installed; add the public key of whoever signs bundles"
+                .to_owned());
+        }
         Ok(())
     }
 }
@@ -63,6 +68,7 @@ mod tests {
     use super::*;
 
     const KEY: &str = "RWQRbHeg4P/MczUOcKuUBUe8w08BF6+8CIR/HVCVYj5r9O+37yu9uB1J";
+    const OTHER: &str = "RWQka5VQBszukVfOzkDectVjBVuc/M0sBFrnIzF6q73Fd3PSZd+JhCEU";
 
     fn check(commands: &str, trust: &str) -> Result<(), String> {
         let commands: CommandsConfig = toml::from_str(commands).map_err(|error| error.to_string())?;
@@ -89,6 +95,10 @@ mod tests {
     fn what_changes_answers_is_always_signed() {
         let both = "allow = [\"set_operating_points\"]\nunsigned = [\"set_operating_points\"]";
         assert!(check(both, "").unwrap_err().contains("always signed"));
+        let install = "allow = [\"model_install\"]";
+        let keys = |bundles: &str| format!("command_keys = [\"{KEY}\"]\nbundle_keys = [{bundles}]");
+        assert!(check(install, &keys("")).unwrap_err().contains("trust.bundle_keys is empty"));
+        assert_eq!(check(install, &keys(&format!("\"{OTHER}\""))), Ok(()));
         assert!(check("unsigned = [\"ping\"]", "").unwrap_err().contains("commands.allow does not"));
         assert!(check("allow = [\"reboot\"]", "").unwrap_err().contains("unknown variant `reboot`"));
         assert!(check("point_shift_max_pct = 101", "").unwrap_err().contains("expected 0 to 100"));

@@ -8,6 +8,8 @@
 //!                              └─▶ the answer is sent until the broker has it
 //! ```
 //!
+//! What takes long (`switch`) is worked on beside: its command is answered `running`, and settled later.
+//!
 //! A repetition is answered `duplicate`, with what came of it first. Nothing is executed that `[commands]` does not
 //! allow, and nothing that changes how the station answers without a signature by a key of `[trust]`.
 
@@ -15,6 +17,7 @@ mod config;
 mod diagnostics;
 mod judge;
 mod points;
+mod switch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,17 +28,18 @@ use contract::command::{
     SetPoints,
 };
 use contract::result::{ModelSummary, Topics};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Config;
 use crate::flood::Flood;
 use crate::health::{self, Health};
 use crate::publish::{Answer, Arrived, Mailbox, Waker};
 use crate::store::{AckKey, Effect, NewCommand, PendingCommand, Store, StoreError, StoredAck, Taken};
-use crate::wake::Stop;
+use crate::wake::{Restart, Stop};
 
 pub use config::CommandsConfig;
 use judge::{Order, Policy, Refusal};
+use switch::{Standing, Switch, Wish};
 
 /// How often waiting commands are looked at, and a stop is noticed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,6 +64,8 @@ pub struct Setup {
     pub mailbox: Arc<Mailbox>,
     /// Wakes the session.
     pub session: Waker,
+    /// Asked for when another bundle is to be used.
+    pub restart: Restart,
     /// When the service started.
     pub started: Instant,
 }
@@ -73,6 +79,8 @@ pub struct Control {
     synchronised: fn() -> Option<bool>,
     /// Whether commands may wait in the store.
     pending: bool,
+    switch: Switch,
+    next_look: Instant,
     refused: Flood,
     unanswerable: Flood,
     failing: Flood,
@@ -96,6 +104,8 @@ impl Control {
             topics,
             synchronised: health::clock_synchronised,
             pending: true,
+            switch: Switch::new(config, &setup.model.bundle_sha256),
+            next_look: Instant::now(),
             refused: Flood::default(),
             unanswerable: Flood::default(),
             failing: Flood::default(),
@@ -135,6 +145,20 @@ impl Control {
             && let Some(times) = self.failing.add(1, now)
         {
             log::error!(times; "commands cannot be executed: {error}; trying again");
+        }
+        self.look_for_another_bundle(now);
+    }
+
+    /// Whoever puts another slot to use, a command or an engineer at the station, writes it into the record.
+    fn look_for_another_bundle(&mut self, now: Instant) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + PATIENCE;
+        if let Some(bundle) = self.switch.next_bundle()
+            && self.setup.restart.ask()
+        {
+            log::info!("{bundle} is to be used");
         }
     }
 
@@ -212,35 +236,44 @@ impl Control {
     }
 
     /// Executes a command or says why not; says whether it is settled.
-    fn settle(&self, command: PendingCommand) -> Result<bool, StoreError> {
-        let store = &self.setup.store;
-        let PendingCommand { id, name, message, said_waiting } = command;
+    fn settle(&mut self, command: PendingCommand) -> Result<bool, StoreError> {
+        let PendingCommand { id, name, message, said } = command;
         let address = CommandAddress { name, id };
         // Keys and rules may have changed while it waited.
         let order = match self.policy.judge(&address, message.as_bytes()) {
             Ok(order) => order,
             Err(refusal) => return self.answer(&address, Effect::None, self.refusal(&address, refusal)),
         };
+        let wish = Wish::of(&order.command);
+        let began = said.filter(|said| said.outcome == CommandOutcome::Running).map(|said| said.at);
+        // What has begun is brought to its end, whatever the clock says meanwhile.
+        if began.is_some()
+            && let Some(wish) = &wish
+        {
+            return self.get_on(&address, &order, wish, began);
+        }
+        let store = &self.setup.store;
         let ack = |outcome| self.ack(&address, &order.signed_by, outcome);
         if (self.synchronised)() == Some(false) {
-            if !said_waiting {
+            if said.is_none() {
                 let detail = "the station's clock is not synchronised; the command waits until it is";
                 let waiting =
                     ack(CommandOutcome::Waiting).because(CommandReason::ClockNotSynchronised, detail);
-                self.post(store.command_waits(&address.id, waiting)?);
+                self.post(store.command_goes_on(&address.id, waiting)?);
             }
             return Ok(false);
         }
         let now = store.now();
         if now >= order.expires_at {
-            let detail = format!("it expired at {}", order.expires_at);
-            let expired = ack(CommandOutcome::Expired).because(CommandReason::Expired, detail);
-            return self.answer(&address, Effect::None, expired);
+            return self.expire(&address, &order);
         }
         if order.expires_at.duration_since(now) > EXPIRY_MAX {
             let detail = format!("expires_at may be {} days ahead at most", EXPIRY_MAX.as_hours() / 24);
             let refused = ack(CommandOutcome::Refused).because(CommandReason::ExpiryTooFar, detail);
             return self.answer(&address, Effect::None, refused);
+        }
+        if let Some(wish) = &wish {
+            return self.get_on(&address, &order, wish, None);
         }
         match self.execute(&address, &order) {
             Ok((effect, diagnostics)) => {
@@ -252,6 +285,41 @@ impl Control {
                 self.answer(&address, Effect::None, refused)
             }
         }
+    }
+
+    /// Gets on with another bundle; settled once the station serves with it, or cannot.
+    fn get_on(
+        &mut self,
+        address: &CommandAddress,
+        order: &Order,
+        wish: &Wish,
+        began: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let expired = self.setup.store.now() >= order.expires_at;
+        let may_begin = !expired && (self.synchronised)() != Some(false);
+        match self.switch.stand(address, wish, (began, may_begin), Instant::now()) {
+            Standing::Fulfilled => {
+                let done = self.ack(address, &order.signed_by, CommandOutcome::Done);
+                self.answer(address, Effect::None, done)
+            }
+            Standing::Failed(refusal) => {
+                let failed = self.ack(address, &order.signed_by, CommandOutcome::Failed);
+                self.answer(address, Effect::None, failed.because(refusal.reason, refusal.detail))
+            }
+            Standing::Running if began.is_none() => {
+                let running = self.ack(address, &order.signed_by, CommandOutcome::Running);
+                self.post(self.setup.store.command_goes_on(&address.id, running)?);
+                Ok(false)
+            }
+            Standing::Waiting if expired => self.expire(address, order),
+            Standing::Running | Standing::Waiting => Ok(false),
+        }
+    }
+
+    fn expire(&self, address: &CommandAddress, order: &Order) -> Result<bool, StoreError> {
+        let detail = format!("it expired at {}", order.expires_at);
+        let expired = self.ack(address, &order.signed_by, CommandOutcome::Expired);
+        self.answer(address, Effect::None, expired.because(CommandReason::Expired, detail))
     }
 
     /// What is to be changed in the store, and what is to be told.
@@ -287,6 +355,8 @@ impl Control {
                 let set = SetPoints { by: address.id.clone(), settings: settings.clone() };
                 Ok((Effect::SetPoints(set), None))
             }
+            // Another bundle is a wish, and never comes here.
+            Command::ModelInstall { .. } | Command::ModelRollback { .. } => Ok((Effect::None, None)),
         }
     }
 

@@ -38,6 +38,7 @@ fn life(dir: &TempDir) -> Life {
         manifest,
         mailbox: Arc::clone(&mailbox),
         session: Waker::default(),
+        restart: Restart::default(),
         started: Instant::now(),
     })
     .unwrap();

@@ -9,7 +9,8 @@ use contract::bundle::{BundleManifest, MANIFEST_FILE, MODEL_FILE, ManifestError}
 use contract::result::ModelSummary;
 use sha2::{Digest, Sha256};
 
-const MANIFEST_MAX_BYTES: u64 = 1 << 20;
+/// Largest manifest that is read.
+pub const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 /// Far above any DenseNet169 (56 MB dense in f32), far below what would exhaust a station.
 const FILE_MAX_BYTES: u64 = 256 << 20;
 

@@ -21,6 +21,7 @@ struct Shared {
     plan: Arc<TypedRunnableModel>,
     manifest: BundleManifest,
     summary: ModelSummary,
+    golden_ms: f64,
 }
 
 /// What the model says of one view.
@@ -87,9 +88,14 @@ impl Model {
             LoadError::Shape(text) => ModelError::Load(text),
         })?;
         let (manifest, summary) = (bundle.manifest.clone(), bundle.summary());
-        let model = Self { shared: Arc::new(Shared { plan, manifest, summary }) };
-        model.self_test(bundle)?;
-        Ok(model)
+        let mut shared = Shared { plan, manifest, summary, golden_ms: 0.0 };
+        shared.golden_ms = shared.self_test(bundle)?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// How long a golden image took here, from its plane to its answer: the median, in milliseconds.
+    pub fn golden_ms(&self) -> f64 {
+        self.shared.golden_ms
     }
 
     /// The bundle's manifest.
@@ -107,7 +113,13 @@ impl Model {
     /// # Errors
     /// When it cannot be preprocessed, tract fails, or an output is not finite.
     pub fn score(&self, radiograph: &Radiograph) -> Result<ViewScore, ModelError> {
-        let Shared { plan, manifest, .. } = &*self.shared;
+        self.shared.score(radiograph)
+    }
+}
+
+impl Shared {
+    fn score(&self, radiograph: &Radiograph) -> Result<ViewScore, ModelError> {
+        let Self { plan, manifest, .. } = self;
         let plane = to_plane(radiograph, &manifest.input)?;
         let shape = [1, 3, manifest.input.height_px as usize, manifest.input.width_px as usize];
         let input = Tensor::from_shape(&shape, &normalise(&plane, &manifest.input)).map_err(run_error)?;
@@ -135,21 +147,26 @@ impl Model {
         })
     }
 
-    fn self_test(&self, bundle: &Bundle) -> Result<(), ModelError> {
+    /// Reproduces the golden pairs; gives the median of their times in milliseconds.
+    fn self_test(&self, bundle: &Bundle) -> Result<f64, ModelError> {
         let tolerance = bundle.manifest.tolerance.f32;
         let limits = Limits::default();
+        let mut times_ms = Vec::new();
         for pair in &bundle.manifest.golden {
             let image = pair.image.clone();
             let decoded = radiograph::decode(bundle.file(&image), &limits).map_err(|error| {
                 ModelError::GoldenImage { image: image.clone(), reason: error.to_string() }
             })?;
+            let started = Instant::now();
             let score = self.score(&decoded.radiograph)?;
+            times_ms.push(started.elapsed().as_secs_f64() * 1e3);
             if !within_tolerance(pair.logit, score.logit, tolerance) {
                 let (expected, found) = (pair.logit, score.logit);
                 return Err(ModelError::Golden { image, expected, found, tolerance });
             }
         }
-        Ok(())
+        times_ms.sort_by(f64::total_cmp);
+        Ok(times_ms.get(times_ms.len() / 2).copied().unwrap_or_default())
     }
 }
 

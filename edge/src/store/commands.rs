@@ -7,7 +7,7 @@
 //!
 //! Acknowledged results are kept beside the outbox for as long as their studies, to be sent again when asked.
 
-use contract::command::{CommandAck, Resent, SetPoints};
+use contract::command::{CommandAck, FirstAck, Resent, SetPoints};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::error::Doing;
@@ -54,8 +54,8 @@ pub struct PendingCommand {
     pub name: String,
     /// The message as it came.
     pub message: String,
-    /// Whether it was already said that it waits.
-    pub said_waiting: bool,
+    /// What was answered so far, and when: that it waits, or is being executed.
+    pub said: Option<FirstAck>,
 }
 
 /// An answer to be published.
@@ -134,28 +134,30 @@ impl Store {
         let connection = self.connection();
         let mut statement = connection
             .prepare_cached(
-                "SELECT id, name, message, ack IS NOT NULL FROM commands WHERE state = 'pending' ORDER BY rowid",
+                "SELECT id, name, message, ack FROM commands WHERE state = 'pending' ORDER BY rowid",
             )
             .doing(DOING)?;
         let rows = statement
             .query_map([], |row| {
+                let ack: Option<String> = row.get(3)?;
+                let ack = ack.and_then(|json| serde_json::from_str::<CommandAck>(&json).ok());
                 Ok(PendingCommand {
                     id: row.get(0)?,
                     name: row.get(1)?,
                     message: row.get(2)?,
-                    said_waiting: row.get(3)?,
+                    said: ack.map(|ack| FirstAck { outcome: ack.outcome, at: ack.at }),
                 })
             })
             .doing(DOING)?;
         rows.collect::<rusqlite::Result<_>>().doing(DOING)
     }
 
-    /// Records that a command waits, and what is said of it. It stays to be executed.
+    /// Records that a command waits or is being executed, and what is said of it. It stays to be settled.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn command_waits(&self, id: &str, ack: CommandAck) -> Result<StoredAck, StoreError> {
-        self.write("record that a command waits", |tx| record(tx, id, "pending", ack))
+    pub fn command_goes_on(&self, id: &str, ack: CommandAck) -> Result<StoredAck, StoreError> {
+        self.write("record what a command waits for", |tx| record(tx, id, "pending", ack))
     }
 
     /// Executes a command's effect and records its answer, in one transaction. `answer` is given what came of a resend.

@@ -90,6 +90,7 @@ export const TEXT = {
       files_unreadable: "Some of the digitiser's files cannot be read. Send them again; call support if that does not help.",
       results_refused: "The centre refuses results of this station. They are kept; call support.",
       stalled: "A part of the station has stopped. Switch the station off and on; nothing is lost.",
+      model_returned: "A new model did not start; the station works with the one before. Go on; tell support.",
       certificate_ends_soon: "The station's pass to the centre ends soon. Results are still sent; call support for a new one.",
     },
     trouble_else: "The station says \u201c{reason}\u201d. Call support.",

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use edge::app::App;
 use edge::config::Config;
+use edge::wake::Restart;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -69,7 +70,7 @@ impl Station {
             demo().display()
         );
         let config = Config::parse(&text, Path::new("t.toml")).unwrap();
-        let app = App::start(&config).unwrap();
+        let app = App::start(&config, &demo().join("bundle"), &Restart::default()).unwrap();
         Self { app: Some(app), dir: Some(dir) }
     }
 

@@ -1,11 +1,5 @@
 //! A message or a station that the broker does not want.
 
-use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
-
 use edge::publish::MqttConfig;
 
 use crate::broker::{Mosquitto, Subscriber, eventually};
@@ -111,96 +105,5 @@ fn a_station_with_a_wrong_password_waits_and_comes_in_when_it_is_corrected() {
     assert_eq!(outbox.store.depth().unwrap(), 1);
     std::fs::write(&password_file, "s").unwrap();
     eventually("the result arrives", || subscriber.on("result").len() == 1);
-    station.stop();
-}
-
-/// Speaks just enough MQTT v5 to take messages, and hangs up on a result or on a subscription, which no broker at hand can be
-/// made to do: DISCONNECT with the reason `payload format invalid` instead of an acknowledgement, or no word at all.
-fn broker_that_hangs_up_on(seq: Option<u64>) -> (u16, Arc<Mutex<BTreeSet<u64>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let taken = Arc::new(Mutex::new(BTreeSet::new()));
-    let its_taken = Arc::clone(&taken);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            // An error is the station's leave.
-            let _ = take_messages(&mut stream.unwrap(), seq, &its_taken);
-        }
-    });
-    (port, taken)
-}
-
-fn take_messages(
-    stream: &mut TcpStream,
-    poison: Option<u64>,
-    taken: &Mutex<BTreeSet<u64>>,
-) -> std::io::Result<()> {
-    loop {
-        let (kind, body) = read_packet(stream)?;
-        match kind {
-            1 => stream.write_all(&[0x20, 3, 0, 0, 0])?,
-            3 => {
-                let topic_end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-                let payload = &body[topic_end + 3..];
-                if body[..topic_end].ends_with(b"/result") {
-                    let result: serde_json::Value = serde_json::from_slice(payload)?;
-                    let seq = result["seq"].as_u64().unwrap();
-                    if Some(seq) == poison {
-                        return stream.write_all(&[0xe0, 2, 0x99, 0]);
-                    }
-                    taken.lock().unwrap().insert(seq);
-                }
-                stream.write_all(&[0x40, 2, body[topic_end], body[topic_end + 1]])?;
-            }
-            8 if poison.is_some() => stream.write_all(&[0x90, 4, body[0], body[1], 0, 1])?,
-            12 => stream.write_all(&[0xd0, 0])?,
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// One packet's type and what follows its fixed header.
-fn read_packet(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
-    let mut byte = [0];
-    stream.read_exact(&mut byte)?;
-    let kind = byte[0] >> 4;
-    let mut length = 0;
-    for shift in [0, 7, 14, 21] {
-        stream.read_exact(&mut byte)?;
-        length |= usize::from(byte[0] & 0x7f) << shift;
-        if byte[0] & 0x80 == 0 {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    Ok((kind, body))
-}
-
-#[test]
-fn a_broker_that_hangs_up_on_one_message_gets_all_the_others() {
-    let (port, taken) = broker_that_hangs_up_on(Some(3));
-    let outbox = Outbox::new();
-    outbox.fill(8, 100);
-    let station = Station::start(&outbox.store, config(port));
-    eventually("the others arrive", || taken.lock().unwrap().len() == 7);
-    eventually("the one is set aside", || outbox.store.dead_count().unwrap() == 1);
-    assert_eq!(outbox.store.depth().unwrap(), 0);
-    assert!(!taken.lock().unwrap().contains(&3));
-
-    outbox.fill(1, 100);
-    station.handle.wake();
-    eventually("the session goes on", || taken.lock().unwrap().contains(&9));
-    station.stop();
-}
-
-#[test]
-fn a_broker_that_hangs_up_on_the_subscription_gets_all_results() {
-    let (port, taken) = broker_that_hangs_up_on(None);
-    let outbox = Outbox::new();
-    outbox.fill(8, 100);
-    let station = Station::start(&outbox.store, config(port));
-    eventually("the results arrive", || taken.lock().unwrap().len() == 8);
-    eventually("they are acknowledged", || outbox.store.depth().unwrap() == 0);
     station.stop();
 }

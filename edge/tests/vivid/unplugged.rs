@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use edge::app::App;
 use edge::client::{Client, ClientError};
 use edge::config::Config;
+use edge::wake::Restart;
 use serde_json::{Value, json};
 
 use super::device;
@@ -36,7 +37,7 @@ impl Station {
             device.display()
         );
         let config = Config::parse(&text, Path::new("t.toml")).unwrap();
-        let app = App::start(&config).unwrap();
+        let app = App::start(&config, Path::new(&bundle), &Restart::default()).unwrap();
         let client = Client::new(&dir.path().join("state/api.sock")).unwrap().with_timeout(LONG);
         Self { _app: app, client, _dir: dir }
     }

@@ -1,6 +1,7 @@
 //! The command line against a real mosquitto and the real service.
 
 mod doctor;
+mod model;
 mod outbox;
 mod study;
 mod support;

@@ -45,11 +45,16 @@ impl Centre {
 
     /// A station that trusts the centre's key and allows these commands.
     pub(crate) fn station(&self, allow: &[&str]) -> anyhow::Result<Station> {
+        self.station_of(Setup::new(self.broker.port()), allow, "")
+    }
+
+    /// The same with another setup, and further lines of `[trust]` and after it.
+    pub(crate) fn station_of(&self, setup: Setup, allow: &[&str], trust: &str) -> anyhow::Result<Station> {
         let extra = format!(
-            "\n[commands]\nallow = {allow:?}\n\n[trust]\ncommand_keys = [\"{}\"]\n",
+            "\n[commands]\nallow = {allow:?}\n\n[trust]\ncommand_keys = [\"{}\"]\n{trust}",
             self.signer.public_key()
         );
-        Station::new(&Setup { extra, ..Setup::new(self.broker.port()) })
+        Station::new(&Setup { extra, ..setup })
     }
 
     /// Signs a command that expires in an hour, and sends it.

@@ -2,6 +2,7 @@
 
 mod bad;
 mod centre;
+mod models;
 mod once;
 mod recipe;
 mod rotation;

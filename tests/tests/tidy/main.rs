@@ -60,6 +60,12 @@ const BANS: &[Ban] = &[
         why: "the client loses queued messages; only publish/, which does not trust it, may hold it",
     },
     Ban {
+        names: &["ureq"],
+        within: &["edge/", "trainer/"],
+        except: &["edge/src/slots/download.rs"],
+        why: "a station asks the network for nothing but bundles, whose signature counts and not their server",
+    },
+    Ban {
         names: &["rusqlite"],
         within: EVERYWHERE,
         except: &["edge/src/store/"],

@@ -160,6 +160,8 @@ pub fn write(out: &Path, contents: Contents) -> Result<BundleManifest, BundleErr
         format: FORMAT,
         name: contents.name,
         version: contents.version,
+        // The halves are released together: what reads this version's manifests is this version of the station, or a later one.
+        edge_version_min: Some(env!("CARGO_PKG_VERSION").to_owned()),
         purpose: contents.purpose,
         created: format!("{:.0}", jiff::Timestamp::now()),
         files: files.iter().map(|(name, bytes)| (name.clone(), facts(bytes))).collect(),

@@ -22,7 +22,7 @@ export function warnings(health: StationHealth | null): Warning[] {
   if ((health.outbox_oldest_age_s ?? 0) > LIMITS.queue_old_s) found.push("queue_old");
   if (health.images_waiting > LIMITS.images_waiting) found.push("images_waiting");
   if ((health.temperature_c ?? 0) > LIMITS.hot_c) found.push("hot");
-  if (camera(health) === "missing") found.push("camera");
+  if (["missing", "failing"].includes(camera(health) ?? "")) found.push("camera");
   if (health.clock_synchronised === false) found.push("clock");
   return found;
 }

@@ -70,6 +70,8 @@ pub enum CameraState {
     Present,
     /// Its device is not there.
     Missing,
+    /// Its device is there and gave no radiograph when it was last asked.
+    Failing,
 }
 
 /// One day of a station.

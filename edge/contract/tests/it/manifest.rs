@@ -139,6 +139,41 @@ fn values_that_cannot_be_right_are_named() {
 }
 
 #[test]
+fn a_bundle_may_need_a_newer_edge() {
+    let mut manifest = example();
+    assert!(parse(&manifest).unwrap().suits("0.0.1"), "without a word any version does");
+    manifest["edge_version_min"] = json!("1.10.2");
+    let needs = parse(&manifest).unwrap();
+    for (version, suits) in [
+        ("1.10.2", true),
+        ("1.11.0", true),
+        ("2.0.0", true),
+        ("1.10.3-rc.1", true),
+        ("1.9.9", false),
+        ("1.10.1", false),
+        ("0.1.0", false),
+        ("unknown", false),
+    ] {
+        assert_eq!(needs.suits(version), suits, "{version}");
+    }
+    for wrong in ["1", "1.2", "1.2.x", "", "1.2.3.4"] {
+        manifest["edge_version_min"] = json!(wrong);
+        let error = parse(&manifest).unwrap_err().to_string();
+        assert!(error.contains("edge_version_min") && error.contains("such as 1.2.3"), "{error}");
+    }
+}
+
+#[test]
+fn what_vouches_for_the_bundle_is_no_part_of_it() {
+    for name in ["manifest.json", "manifest.json.minisig"] {
+        let mut manifest = example();
+        manifest["files"][name] = manifest["files"]["model.onnx"].clone();
+        let error = parse(&manifest).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{name}` is listed under files")), "{error}");
+    }
+}
+
+#[test]
 fn answers_use_the_points_of_their_type_and_are_withheld_outside_the_intended_use() {
     let manifest = parse(&example()).unwrap();
     let study_type = |name: &str| name.parse::<StudyType>().unwrap();

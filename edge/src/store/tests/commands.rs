@@ -43,7 +43,7 @@ fn a_command_is_answered_once_whatever_is_asked() {
     let store = open(&dir);
     assert_eq!(store.take_command(&command("a", 0)).unwrap(), Taken::New);
     assert_eq!(store.take_command(&command("a", 0)).unwrap(), Taken::Known(None));
-    let waits = store.command_waits("a", ack("a", CommandOutcome::Waiting)).unwrap();
+    let waits = store.command_goes_on("a", ack("a", CommandOutcome::Waiting)).unwrap();
     store.answer_command("a", &Effect::None, |_| ack("a", CommandOutcome::Done)).unwrap();
     assert!(store.answer_command("a", &Effect::None, |_| ack("a", CommandOutcome::Done)).is_err());
     assert!(store.pending_commands().unwrap().is_empty());

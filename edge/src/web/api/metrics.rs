@@ -130,8 +130,11 @@ fn register_machine(registry: &mut Registry, health: &StationHealth) {
         gauge(registry, "clock_synchronised", "1 when the clock is synchronised", value);
     }
     if let Some(camera) = health.camera {
-        let present = f64::from(u8::from(camera == CameraState::Present));
+        let is = |state| f64::from(u8::from(camera == state));
+        let present = 1.0 - is(CameraState::Missing);
         gauge(registry, "camera_present", "1 when the frame grabber's device is there", present);
+        let help = "1 when the frame grabber gave no radiograph when it was last asked";
+        gauge(registry, "camera_failing", help, is(CameraState::Failing));
     }
 }
 

@@ -1,0 +1,247 @@
+//! Two slots for the model's bundle: one serves, the other takes the next one, and stays as the way back.
+//!
+//! A bundle comes into a slot only if a key of `trust.bundle_keys` signed it, its version is higher than any before, and
+//! it passes its golden images on this very machine within `model.view_max_ms`. Activated, it is on trial until the
+//! service is ready with it; if it never gets there, the station returns to the one before by itself.
+//!
+//! The record, one small file, says what is where and what is in use. It is replaced as a whole, so the power may fail at
+//! any point: either step has happened or it has not. The command line and the service change it under one lock; the
+//! service looks at it once a second and starts anew when another bundle is to be used.
+
+mod config;
+mod download;
+mod error;
+mod install;
+mod judge;
+mod record;
+mod source;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use contract::bundle::{MANIFEST_FILE, SIGNATURE_FILE};
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+
+pub use config::ModelConfig;
+pub use download::{Download, DownloadError};
+pub use error::{Refusal, SlotsError};
+pub use install::{Part, Placed};
+pub use judge::Rules;
+pub use record::{Begun, Installed, Record, Returned, Slot, Trial};
+pub use source::{Folder, Source};
+
+use crate::config::Config;
+use crate::inference::Bundle;
+
+const RECORD_FILE: &str = "slots.json";
+
+/// The slots of a station.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    state_dir: PathBuf,
+    dir: PathBuf,
+    view_max_ms: u64,
+}
+
+impl Slots {
+    /// Those of a configuration; `None` where it names a bundle instead. Nothing is opened or made.
+    pub fn of(config: &Config) -> Option<Self> {
+        let slots = Self {
+            state_dir: config.state_dir.clone(),
+            dir: config.state_dir.join("models"),
+            view_max_ms: config.model.view_max_ms,
+        };
+        config.bundle_dir.is_none().then_some(slots)
+    }
+
+    /// The bundle that a station uses, or would at its next start: the one its configuration names, else the slot in use.
+    ///
+    /// # Errors
+    /// When there is none, or the record cannot be read.
+    pub fn bundle_dir(config: &Config) -> Result<PathBuf, SlotsError> {
+        match (Self::of(config), &config.bundle_dir) {
+            (_, Some(named)) => Ok(named.clone()),
+            (Some(slots), None) => {
+                let active = slots.record()?.active().map(|(slot, _)| slot);
+                Ok(slots.slot_dir(active.ok_or_else(|| SlotsError::NoModel(slots.dir.clone()))?))
+            }
+            (None, None) => Err(SlotsError::NoModel(config.state_dir.join("models"))),
+        }
+    }
+
+    /// The folder of the slots.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder of one.
+    pub fn slot_dir(&self, slot: Slot) -> PathBuf {
+        self.dir.join(slot.as_str())
+    }
+
+    fn view_max_ms(&self) -> u64 {
+        self.view_max_ms
+    }
+
+    /// What is known of the slots; nothing, before anything was installed.
+    ///
+    /// # Errors
+    /// When the record cannot be read or understood.
+    pub fn record(&self) -> Result<Record, SlotsError> {
+        let path = self.dir.join(RECORD_FILE);
+        let json = match fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Record::default()),
+            Err(error) => return Err(cannot("read", &path)(error)),
+        };
+        let damaged = |problem: String| SlotsError::Record { path: path.clone(), problem };
+        let record: Record = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+        if !record.is_known() {
+            return Err(damaged(format!("format {} is not this version's, or it contradicts itself", record.format)));
+        }
+        Ok(record)
+    }
+
+    /// Uses a slot from the next start on, on trial, once its bundle has been verified and tested again. Gives its bundle.
+    ///
+    /// # Errors
+    /// When it may not be used, or the record cannot be written. What was in use stays in use.
+    pub fn activate(&self, slot: Slot, rules: &Rules) -> Result<Installed, SlotsError> {
+        let known = self.record()?.bundle(slot).cloned().ok_or(SlotsError::Empty)?;
+        let dir = self.slot_dir(slot);
+        let bundle = Bundle::load(&dir)?;
+        let manifest = fs::read(dir.join(MANIFEST_FILE)).map_err(cannot("read", &dir))?;
+        let signature = fs::read_to_string(dir.join(SIGNATURE_FILE)).ok();
+        // Keys may have changed since it was installed.
+        rules.signer(&manifest, signature.as_deref())?;
+        rules.allow(&bundle.manifest)?;
+        self.try_out(&bundle)?;
+        if bundle.manifest_sha256 != known.bundle_sha256 {
+            let (found, wanted) = (bundle.manifest_sha256, known.bundle_sha256);
+            return Err(Refusal::Another { found, wanted }.into());
+        }
+        self.use_from_now(slot, &known.bundle_sha256)?;
+        Ok(known)
+    }
+
+    /// Uses a slot that has just been tested from the next start on, if it still holds this bundle.
+    ///
+    /// # Errors
+    /// When it does not, or the record cannot be written.
+    pub fn use_from_now(&self, slot: Slot, bundle_sha256: &str) -> Result<(), SlotsError> {
+        self.change(|record| {
+            let holds = record.bundle(slot).is_some_and(|bundle| bundle.bundle_sha256 == bundle_sha256);
+            if !holds {
+                return Err(SlotsError::NotThere(bundle_sha256.to_owned()));
+            }
+            record.activate(slot);
+            Ok(())
+        })?;
+        crate::transition("model.activated");
+        Ok(())
+    }
+
+    /// A service starts: with which bundle. A trial that failed too often is over then.
+    ///
+    /// # Errors
+    /// When there is none, or the record cannot be read or written.
+    pub fn begin(&self) -> Result<Begun, SlotsError> {
+        let mut record = self.record()?;
+        let begun = if record.trial().is_some() {
+            let begun = self.change(|record| Ok(record.begin(Timestamp::now())))?;
+            crate::transition("model.on_trial");
+            begun
+        } else {
+            record.begin(Timestamp::now())
+        };
+        begun.ok_or_else(|| SlotsError::NoModel(self.dir.clone()))
+    }
+
+    /// The service is ready with the slot in use.
+    ///
+    /// # Errors
+    /// When the record cannot be written; the trial then goes on.
+    pub fn confirm(&self) -> Result<(), SlotsError> {
+        self.change(|record| {
+            record.confirm();
+            Ok(())
+        })?;
+        crate::transition("model.confirmed");
+        Ok(())
+    }
+
+    /// The service cannot start with the bundle on trial: the one before is in use again.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn give_back(&self, why: String) -> Result<(), SlotsError> {
+        self.change(|record| {
+            record.give_back(why, Timestamp::now());
+            Ok(())
+        })?;
+        crate::transition("model.given_back");
+        Ok(())
+    }
+
+    /// Changes the record under its lock.
+    fn change<T>(&self, change: impl FnOnce(&mut Record) -> Result<T, SlotsError>) -> Result<T, SlotsError> {
+        let path = self.dir.join("lock");
+        let lock = self.lock_file(&path)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| cannot("lock", &path)(error.into()))?;
+        let mut record = self.record()?;
+        let changed = change(&mut record)?;
+        let mut json = serde_json::to_vec_pretty(&record)
+            .map_err(|error| cannot("write", &self.dir)(io::Error::other(error)))?;
+        json.push(b'\n');
+        self.write(&self.dir.join(RECORD_FILE), &json)?;
+        Ok(changed)
+    }
+
+    fn lock_file(&self, path: &Path) -> Result<File, SlotsError> {
+        self.make_dir(&self.dir)?;
+        let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        let file = opened.map_err(cannot("make", path))?;
+        self.hand_over(path)?;
+        Ok(file)
+    }
+
+    /// Writes a file that is there as a whole or as it was before.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), SlotsError> {
+        let parent = path.parent().unwrap_or(&self.dir);
+        let mut draft = tempfile::NamedTempFile::new_in(parent).map_err(cannot("write", path))?;
+        draft.write_all(bytes).map_err(cannot("write", path))?;
+        draft.as_file().sync_all().map_err(cannot("sync", path))?;
+        self.hand_over(draft.path())?;
+        draft.persist(path).map_err(|error| cannot("rename", path)(error.error))?;
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(cannot("sync", parent))
+    }
+
+    /// Makes a folder of the state directory, and the state directory itself.
+    fn make_dir(&self, dir: &Path) -> Result<(), SlotsError> {
+        for level in [self.state_dir.as_path(), self.dir.as_path(), dir] {
+            match DirBuilder::new().mode(0o700).create(level) {
+                Ok(()) => self.hand_over(level)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(cannot("make", level)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What root makes belongs to the service's user, to whom the state directory belongs.
+    fn hand_over(&self, path: &Path) -> Result<(), SlotsError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let owner = fs::metadata(&self.state_dir).map_err(cannot("read", &self.state_dir))?;
+        chown(path, Some(owner.uid()), Some(owner.gid())).map_err(cannot("hand over", path))
+    }
+}
+
+/// An error of the slots' own files.
+fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SlotsError {
+    move |source| SlotsError::Io { doing, path: path.to_owned(), source }
+}
