@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::{bin, broker, wait};
 /// nginx, killed when dropped. Stopped and started again it keeps its port and its files.
 pub struct WebServer {
     port: u16,
+    authority: Authority,
     dir: TempDir,
     process: Option<Child>,
 }
@@ -24,12 +25,13 @@ impl WebServer {
     ///
     /// # Errors
     /// When nginx is missing or does not answer.
-    pub fn start(authority: &Authority, lines: &str) -> anyhow::Result<Self> {
-        let server = Self { port: broker::free_port()?, dir: tempfile::tempdir()?, process: None };
+    pub fn start(lines: &str) -> anyhow::Result<Self> {
+        let (port, authority) = (broker::free_port()?, Authority::new()?);
+        let mut server = Self { port, authority, dir: tempfile::tempdir()?, process: None };
         fs::create_dir(server.root())?;
-        let identity = authority.broker();
+        let identity = server.authority.broker();
         let (cert, key) = (identity.cert.display(), identity.key.display());
-        let (root, port) = (server.dir.path().display(), server.port);
+        let root = server.dir.path().display();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .iter()
             .map(|kind| format!("{kind}_temp_path {root}/{kind};\n"))
@@ -40,9 +42,13 @@ impl WebServer {
              server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key}; root {root}/www;\n{lines}\n}} }}\n"
         );
         fs::write(server.dir.path().join("nginx.conf"), config)?;
-        let mut server = server;
         server.restart()?;
         Ok(server)
+    }
+
+    /// PEM file of the authority that its certificate comes from.
+    pub fn ca_file(&self) -> PathBuf {
+        self.authority.broker().ca
     }
 
     /// The folder it serves.
@@ -91,7 +97,7 @@ impl WebServer {
     ///
     /// # Errors
     /// When that fails.
-    pub fn publish(&self, dir: &std::path::Path, name: &str) -> anyhow::Result<()> {
+    pub fn publish(&self, dir: &Path, name: &str) -> anyhow::Result<()> {
         bin::succeed(Command::new("cp").arg("-rT").arg(dir).arg(self.root().join(name))).map(drop)
     }
 }

@@ -21,7 +21,8 @@ pub const BALLAST: &str = "ballast.bin";
 pub fn write(dir: &Path, version: u32, ballast_bytes: usize, signer: &Signer) -> anyhow::Result<String> {
     made_bundle::write_mean(dir, &demo_bundle(), Aspect::Squash)?;
     // Different in each version, so that nothing of one passes for another's.
-    let ballast: Vec<u8> = (0..ballast_bytes).map(|at| (at as u32 / 251).wrapping_mul(version) as u8).collect();
+    let ballast: Vec<u8> =
+        (0..ballast_bytes).map(|at| (at as u32 / 251).wrapping_mul(version) as u8).collect();
     fs::write(dir.join(BALLAST), &ballast)?;
     change(dir, Some(signer), |manifest| {
         manifest.version = version;

@@ -90,7 +90,8 @@ fn a_broker_that_hangs_up_on_one_result_gets_all_the_others() -> anyhow::Result<
     let mut station = station_with_results(&broker, 6)?;
     station.wait_for_line("a result is set aside", LONG)?;
     wait::until("the others", LONG, || (results(&broker) == 5).then_some(())).context(station.tail())?;
-    let unsent = || station.ask("GET", "/station", &Value::Null).ok()?.json().ok()?["queue"]["unsent"].as_u64();
+    let unsent =
+        || station.ask("GET", "/station", &Value::Null).ok()?.json().ok()?["queue"]["unsent"].as_u64();
     wait::until("all but one to be acknowledged", LONG, || (unsent() == Some(0)).then_some(()))?;
     assert!(station.stop()?.success());
     Ok(())
@@ -100,7 +101,8 @@ fn a_broker_that_hangs_up_on_one_result_gets_all_the_others() -> anyhow::Result<
 fn a_broker_that_hangs_up_on_the_subscription_gets_all_results() -> anyhow::Result<()> {
     let broker = Scripted::start(Manner::HangsUpOnSubscription)?;
     let mut station = station_with_results(&broker, 6)?;
-    let unsent = || station.ask("GET", "/station", &Value::Null).ok()?.json().ok()?["queue"]["unsent"].as_u64();
+    let unsent =
+        || station.ask("GET", "/station", &Value::Null).ok()?.json().ok()?["queue"]["unsent"].as_u64();
     wait::until("all to come and to be acknowledged", LONG, || {
         (results(&broker) >= 6 && unsent() == Some(0)).then_some(())
     })

@@ -335,7 +335,9 @@ impl BundleManifest {
                 return Err(format!("the hash of `{path}` is not 64 hexadecimal digits"));
             }
         }
-        if let Some(name) = [MANIFEST_FILE, SIGNATURE_FILE].into_iter().find(|name| self.files.contains_key(*name)) {
+        if let Some(name) =
+            [MANIFEST_FILE, SIGNATURE_FILE].into_iter().find(|name| self.files.contains_key(*name))
+        {
             return Err(format!("`{name}` is listed under files"));
         }
         if let Some(min) = self.edge_version_min.as_ref().filter(|min| version(min).is_none()) {

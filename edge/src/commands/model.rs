@@ -230,7 +230,8 @@ fn list(station: &StationArgs, as_json: bool) -> Result<Exit, Failure> {
     let record = slots.record()?;
     let active = record.active().map(|(slot, _)| slot);
     if as_json {
-        let of = |slot| json!({ "slot": slot, "in_use": active == Some(slot), "bundle": record.bundle(slot) });
+        let of =
+            |slot| json!({ "slot": slot, "in_use": active == Some(slot), "bundle": record.bundle(slot) });
         let listed = json!({
             "slots": Slot::ALL.map(of),
             "on_trial": record.trial().is_some(),
@@ -250,7 +251,10 @@ fn list(station: &StationArgs, as_json: bool) -> Result<Exit, Failure> {
         match record.bundle(slot) {
             Some(bundle) => {
                 let Installed { signed_by, installed_at, .. } = bundle;
-                writeln!(out, "{slot}  {state:<8}  {bundle}, signed by {signed_by}, installed {installed_at:.0}")?;
+                writeln!(
+                    out,
+                    "{slot}  {state:<8}  {bundle}, signed by {signed_by}, installed {installed_at:.0}"
+                )?;
             }
             None => writeln!(out, "{slot}  {state:<8}  empty")?,
         }

@@ -132,9 +132,10 @@ impl Switch {
                 self.running = Some(Running { address: address.clone(), attempt });
                 Standing::Running
             }
-            Err(error) => {
-                Standing::Failed(Refusal::new(CommandReason::Busy, format!("a thread cannot be started: {error}")))
-            }
+            Err(error) => Standing::Failed(Refusal::new(
+                CommandReason::Busy,
+                format!("a thread cannot be started: {error}"),
+            )),
         }
     }
 
@@ -231,7 +232,9 @@ fn reason(error: &SlotsError) -> CommandReason {
         SlotsError::Model(_) | SlotsError::Slow { .. } => CommandReason::SelfTestFailed,
         SlotsError::Empty | SlotsError::NotThere(_) => CommandReason::OtherBundle,
         SlotsError::Busy(_) | SlotsError::OnTrial => CommandReason::Busy,
-        SlotsError::Io { .. } | SlotsError::Space { .. } | SlotsError::Record { .. } => CommandReason::StoreFailing,
+        SlotsError::Io { .. } | SlotsError::Space { .. } | SlotsError::Record { .. } => {
+            CommandReason::StoreFailing
+        }
         SlotsError::Named(_) | SlotsError::NoModel(_) | SlotsError::Direction(_) => CommandReason::NotAllowed,
         SlotsError::Refused(_) | SlotsError::Bundle(_) => CommandReason::BundleRefused,
     }

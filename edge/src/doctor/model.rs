@@ -50,7 +50,8 @@ fn bundle(config: &Config) -> Vec<Check> {
     let dir = match Slots::bundle_dir(config) {
         Ok(dir) => dir,
         Err(error) => {
-            let remedy = "copy the bundle to the station and install it: `edge model install BUNDLE --activate`";
+            let remedy =
+                "copy the bundle to the station and install it: `edge model install BUNDLE --activate`";
             return vec![Check::fail(BUNDLE, error.to_string(), remedy)];
         }
     };

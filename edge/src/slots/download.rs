@@ -51,9 +51,7 @@ pub enum DownloadError {
         why: String,
     },
     /// The server does not answer, or not to the end.
-    #[error(
-        "{url} cannot be fetched: {why}; what has come is kept, and the next attempt goes on from there"
-    )]
+    #[error("{url} cannot be fetched: {why}; what has come is kept, and the next attempt goes on from there")]
     Unreachable {
         /// What was asked for.
         url: String,
@@ -281,7 +279,8 @@ mod tests {
 
     #[test]
     fn only_encrypted_addresses_are_asked_but_for_this_machines() {
-        for good in ["https://models.example/bundles/7", "https://10.0.0.1:8443/b", "https://models.example"] {
+        for good in ["https://models.example/bundles/7", "https://10.0.0.1:8443/b", "https://models.example"]
+        {
             assert_eq!(check(good), Some(true), "{good}");
         }
         assert_eq!(check("http://127.0.0.1:8000/b"), Some(false));

@@ -109,7 +109,9 @@ impl SlotsError {
         match self {
             Self::Io { .. } | Self::Space { .. } => Exit::Io,
             Self::Named(_) => Exit::Config,
-            Self::Empty | Self::NotThere(_) | Self::Direction(_) | Self::OnTrial | Self::Busy(_) => Exit::Refused,
+            Self::Empty | Self::NotThere(_) | Self::Direction(_) | Self::OnTrial | Self::Busy(_) => {
+                Exit::Refused
+            }
             Self::Source { .. } => Exit::Input,
             Self::Download(DownloadError::Address(_)) => Exit::Input,
             Self::Download(_) => Exit::Unavailable,

@@ -100,7 +100,10 @@ impl Slots {
         let damaged = |problem: String| SlotsError::Record { path: path.clone(), problem };
         let record: Record = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
         if !record.is_known() {
-            return Err(damaged(format!("format {} is not this version's, or it contradicts itself", record.format)));
+            return Err(damaged(format!(
+                "format {} is not this version's, or it contradicts itself",
+                record.format
+            )));
         }
         Ok(record)
     }

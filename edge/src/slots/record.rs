@@ -152,10 +152,7 @@ impl Record {
 
     /// The slot that holds a bundle.
     pub fn holding(&self, bundle_sha256: &str) -> Option<Slot> {
-        self.slots
-            .iter()
-            .find(|(_, bundle)| bundle.bundle_sha256 == bundle_sha256)
-            .map(|(slot, _)| *slot)
+        self.slots.iter().find(|(_, bundle)| bundle.bundle_sha256 == bundle_sha256).map(|(slot, _)| *slot)
     }
 
     /// The trial that is going on.
@@ -173,9 +170,9 @@ impl Record {
         self.version_max
     }
 
-    /// The slot that the next bundle goes to; `None` during a trial, which needs both.
+    /// The slot that the next bundle goes to; `None` during a trial that can be returned from, which needs both.
     pub fn free(&self) -> Option<Slot> {
-        if self.trial.is_some() {
+        if self.trial.is_some_and(|trial| trial.return_to.is_some()) {
             return None;
         }
         let empty = || Slot::ALL.into_iter().find(|slot| !self.slots.contains_key(slot));

@@ -112,8 +112,11 @@ impl Idle {
 fn a_station_in_order_is_found_so_and_not_disturbed() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let broker = Broker::start()?;
-    let setup =
-        Setup { bundle: Some(clinical_bundle(dir.path())?), allow_demo_model: false, ..Setup::new(broker.port()) };
+    let setup = Setup {
+        bundle: Some(clinical_bundle(dir.path())?),
+        allow_demo_model: false,
+        ..Setup::new(broker.port())
+    };
     let mut station = Station::new(&setup)?;
     station.start()?;
     station.wait_for_line("connected to the broker", Duration::from_secs(60))?;

@@ -9,7 +9,6 @@ use anyhow::Context;
 use contract::bundle::MODEL_FILE;
 use contract::command::{CommandAck, CommandOutcome, CommandReason};
 use contract::result::{Presence, StationStatus};
-use e2e::authority::Authority;
 use e2e::minisign::Signer;
 use e2e::nginx::WebServer;
 use e2e::release::{self, BALLAST};
@@ -50,22 +49,26 @@ impl Fleet {
     /// `lines` are the web server's, `more` the station's, after `[trust]`.
     fn new(lines: &str, more: &str) -> anyhow::Result<Self> {
         let centre = Centre::new()?;
-        let (bundles, authority) = (Signer::new()?, Authority::new()?);
-        let server = WebServer::start(&authority, lines)?;
-        let ca_file = authority.broker().ca;
+        let (bundles, server) = (Signer::new()?, WebServer::start(lines)?);
         let trust = format!(
             "bundle_keys = [\"{}\"]\n\n[model]\nca_file = \"{}\"\n{more}",
             bundles.public_key(),
-            centre.dir().join("ca.pem").display()
+            server.ca_file().display()
         );
-        fs::copy(ca_file, centre.dir().join("ca.pem"))?;
         let setup = Setup { bundle: None, ..Setup::new(centre.broker.port()) };
         let station = centre.station_of(setup, &["ping", "model_install", "model_rollback"], &trust)?;
         let mut fleet = Self { centre, bundles, server, station, first: String::new(), studies: 0 };
         let dir = fleet.centre.dir().join("first");
         fleet.first = release::write(&dir, 1, 0, &fleet.bundles)?;
         fleet.edge(&["model", "install", "--activate"], &[dir])?;
+        fleet.start()?;
+        assert!(fleet.station.stop()?.success());
         Ok(fleet)
+    }
+
+    fn start(&mut self) -> anyhow::Result<()> {
+        self.station.start()?;
+        self.centre.wait_until_subscribed(&self.station)
     }
 
     /// Runs `edge` for the station; it must succeed.
@@ -90,7 +93,8 @@ impl Fleet {
 
     /// The last word on a command.
     fn last_word(&self, id: &str) -> anyhow::Result<CommandAck> {
-        let last = |ack: &CommandAck| !matches!(ack.outcome, CommandOutcome::Waiting | CommandOutcome::Running);
+        use CommandOutcome::{Duplicate, Running, Waiting};
+        let last = |ack: &CommandAck| !matches!(ack.outcome, Waiting | Running | Duplicate);
         wait::until(&format!("the last word on {id}"), 2 * LONG, || {
             self.centre.acks(id).ok()?.into_iter().find(last)
         })
@@ -122,9 +126,10 @@ fn came(ack: &CommandAck) -> (CommandOutcome, Option<CommandReason>) {
 }
 
 #[test]
-fn a_bundle_is_fetched_and_used_while_results_flow_and_the_one_before_is_the_way_back() -> anyhow::Result<()> {
+fn a_bundle_is_fetched_and_used_while_results_flow_and_the_one_before_is_the_way_back() -> anyhow::Result<()>
+{
     let mut fleet = Fleet::new("limit_rate 1m;", "")?;
-    fleet.station.start()?;
+    fleet.start()?;
     assert_eq!(fleet.version()?, 1);
     let install = fleet.release(2, 3 << 20)?;
     fleet.centre.send("second", &install, true)?;
@@ -166,7 +171,7 @@ fn killed_at_every_step_the_station_serves_and_the_command_is_done() -> anyhow::
         fleet.station.start_halting_at(step)?;
         fleet.station.wait_for_line(&format!("edge::transition {step}"), LONG).context(step)?;
         fleet.station.kill();
-        fleet.station.start()?;
+        fleet.start()?;
         assert_eq!(came(&fleet.last_word(&id).context(step)?), DONE, "{step}");
         assert_eq!(fleet.version().context(step)?, version, "{step}");
         fleet.centre.publish(&tail(&id, &install), b"", true)?;
@@ -182,7 +187,7 @@ fn killed_at_every_step_the_station_serves_and_the_command_is_done() -> anyhow::
 #[test]
 fn what_came_before_the_line_broke_is_not_fetched_again() -> anyhow::Result<()> {
     let mut fleet = Fleet::new("limit_rate 1m;", "")?;
-    fleet.station.start()?;
+    fleet.start()?;
     let install = fleet.release(2, 4 << 20)?;
     fleet.centre.send("flaky", &install, true)?;
     let part = fleet.station.state_dir().join("models/incoming").join(BALLAST);
@@ -197,7 +202,7 @@ fn what_came_before_the_line_broke_is_not_fetched_again() -> anyhow::Result<()> 
     fleet.server.restart()?;
     come(2 << 20)?;
     fleet.station.kill();
-    fleet.station.start()?;
+    fleet.start()?;
     assert_eq!(came(&fleet.last_word("flaky")?), DONE);
     assert_eq!(fleet.version()?, 2);
     let requests = fleet.server.requests()?;
@@ -210,7 +215,7 @@ fn what_came_before_the_line_broke_is_not_fetched_again() -> anyhow::Result<()> 
 #[test]
 fn a_server_that_knows_no_ranges_sends_it_all_again() -> anyhow::Result<()> {
     let mut fleet = Fleet::new("limit_rate 1m; max_ranges 0;", "")?;
-    fleet.station.start()?;
+    fleet.start()?;
     let install = fleet.release(2, 3 << 20)?;
     fleet.centre.send("whole", &install, false)?;
     let part = fleet.station.state_dir().join("models/incoming").join(BALLAST);
@@ -227,7 +232,7 @@ fn a_server_that_knows_no_ranges_sends_it_all_again() -> anyhow::Result<()> {
 fn every_bad_bundle_has_one_answer_and_results_flow() -> anyhow::Result<()> {
     use CommandReason::{BundleRefused, DownloadFailed, NotAllowed, SelfTestFailed};
     let mut fleet = Fleet::new("", "")?;
-    fleet.station.start()?;
+    fleet.start()?;
     assert_eq!(fleet.version()?, 1);
     let stranger = Signer::new()?;
     let key = || Some(&fleet.bundles);
@@ -305,8 +310,8 @@ fn every_bad_bundle_has_one_answer_and_results_flow() -> anyhow::Result<()> {
 
 #[test]
 fn a_bundle_that_is_too_slow_is_not_used() -> anyhow::Result<()> {
-    let mut fleet = Fleet::new("", "view_max_ms = 1\n")?;
-    fleet.station.start()?;
+    let mut fleet = Fleet::new("", "view_max_ms = 100\n")?;
+    fleet.start()?;
     // The demonstration's network, which is a real one.
     let dir = fleet.server.root().join("2");
     bin::succeed(std::process::Command::new("cp").arg("-rT").arg(e2e::demo_bundle()).arg(&dir))?;
@@ -322,8 +327,7 @@ fn a_bundle_that_is_too_slow_is_not_used() -> anyhow::Result<()> {
 #[test]
 fn a_server_that_stays_away_is_waited_for_until_the_command_expires() -> anyhow::Result<()> {
     let mut fleet = Fleet::new("", "")?;
-    fleet.station.start()?;
-    fleet.centre.wait_until_subscribed(&fleet.station)?;
+    fleet.start()?;
     let install = fleet.release(2, 0)?;
     fleet.server.kill();
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(10);
@@ -366,7 +370,7 @@ fn a_bundle_with_which_the_station_does_not_become_ready_is_given_up() -> anyhow
     })?;
     let doctor = bin::output(
         std::process::Command::new(bin::edge()?)
-            .args(["doctor", "--config"])
+            .args(["doctor", "--json", "--config"])
             .arg(fleet.station.config()),
     )?;
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
@@ -382,7 +386,7 @@ fn a_bundle_with_which_the_station_does_not_become_ready_is_given_up() -> anyhow
         fleet.station.start_failing("model.on_trial=panic")?;
     }
     assert!(!fleet.station.wait_for_exit(LONG)?.success());
-    fleet.station.start()?;
+    fleet.start()?;
     let ack = fleet.last_word("deadly")?;
     assert_eq!(came(&ack), failed(CommandReason::ModelReturned), "{ack:?}");
     assert!(ack.detail.context("detail")?.contains("started 3 times"));

@@ -103,7 +103,8 @@ fn results_are_sent_again_while_others_are_on_their_way() -> anyhow::Result<()> 
         assert_eq!(seqs.iter().filter(|found| **found == seq).count(), times, "{seq} in {seqs:?}");
     }
     // The newest result comes as `latest` after it came as a result; an older one's second time does not.
-    let latest = || centre.collector.messages().into_iter().filter(|message| message.topic.ends_with("/latest"));
+    let latest =
+        || centre.collector.messages().into_iter().filter(|message| message.topic.ends_with("/latest"));
     let seqs = || -> anyhow::Result<Vec<Option<u64>>> {
         latest().map(|message| Ok(message.json()?["seq"].as_u64())).collect()
     };
