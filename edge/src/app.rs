@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,6 +53,12 @@ pub enum StartError {
     /// The model is not usable.
     #[error("the bundle's model cannot be used: {0}")]
     Model(#[from] ModelError),
+    /// A slot holds another bundle than was installed there.
+    #[error(
+        "{0} does not hold the bundle that was installed there; go back with `edge model rollback`, or install a bundle with \
+         `edge model install`"
+    )]
+    Another(PathBuf),
     /// A demo bundle where none is allowed.
     #[error(
         "the bundle {0} is for demonstration only; give this station a bundle for clinical evaluation, or set \
@@ -98,7 +104,7 @@ impl StartError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Bundle(_) | Self::Model(_) | Self::Demo(_) => Exit::Bundle,
+            Self::Bundle(_) | Self::Model(_) | Self::Another(_) | Self::Demo(_) => Exit::Bundle,
             Self::Slots(error) => error.exit(),
             Self::Store(_) => Exit::Io,
             Self::Page { .. } | Self::Dicom { .. } => Exit::Unavailable,
@@ -109,7 +115,7 @@ impl StartError {
 
     /// Whether another bundle might start.
     pub fn is_of_the_bundle(&self) -> bool {
-        matches!(self, Self::Bundle(_) | Self::Model(_) | Self::Demo(_))
+        matches!(self, Self::Bundle(_) | Self::Model(_) | Self::Another(_) | Self::Demo(_))
     }
 }
 
@@ -132,17 +138,22 @@ struct Wakes {
 }
 
 impl App {
-    /// Loads a bundle's model, opens the store and starts every stage. Returns once images can be accepted. `restart` is
-    /// asked for when another bundle is to be used.
+    /// Loads a bundle's model, opens the store and starts every stage. Returns once images can be accepted. The bundle is
+    /// named by its folder and, where that is known, its manifest's SHA-256. `restart` is asked for when another one is to
+    /// be used.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
-    pub fn start(config: &Config, bundle_dir: &Path, restart: &Restart) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        bundle: (&Path, Option<&str>),
+        restart: &Restart,
+    ) -> Result<Self, StartError> {
         health::notify(&[
             NotifyState::Status("loading the model"),
             NotifyState::ExtendTimeoutUsec(LOAD_MAX.as_micros() as u32),
         ]);
-        let model = load_model(bundle_dir, config.allow_demo_model)?;
+        let model = load_model(bundle, config.allow_demo_model)?;
         let store = Store::open(&config.state_dir, config.limits)?;
         let health = Arc::new(Health::default());
         let returned = Slots::of(config).and_then(|slots| slots.record().ok()?.returned().cloned());
@@ -266,8 +277,14 @@ impl Threads {
     }
 }
 
-fn load_model(bundle_dir: &Path, allow_demo_model: bool) -> Result<Model, StartError> {
+fn load_model(
+    (bundle_dir, sha256): (&Path, Option<&str>),
+    allow_demo_model: bool,
+) -> Result<Model, StartError> {
     let bundle = Bundle::load(bundle_dir)?;
+    if sha256.is_some_and(|sha256| sha256 != bundle.manifest_sha256) {
+        return Err(StartError::Another(bundle_dir.to_owned()));
+    }
     let demo = bundle.manifest.purpose == Purpose::Demo;
     if demo && !allow_demo_model {
         return Err(StartError::Demo(bundle_dir.display().to_string()));

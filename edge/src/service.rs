@@ -8,6 +8,7 @@
 
 use std::env;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ use crate::wake::Restart;
 /// How long a stop may take: what is being done is finished, and the broker told.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
-/// Runs the service until SIGTERM or SIGINT.
-pub fn run(config: &Config) -> Exit {
+/// Runs the service until SIGTERM or SIGINT. `path` is where its configuration came from.
+pub fn run(config: &Config, path: &Path) -> Exit {
     // Reads FAILPOINTS from the environment, for tests that kill the service at a named point.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
@@ -38,7 +39,13 @@ pub fn run(config: &Config) -> Exit {
         }
     };
     let handle = signals.handle();
-    let restart = Restart::new(move || handle.close());
+    let path = path.to_owned();
+    let restart = Restart::new(move || {
+        // The service that starts anew reads it again, and could not say so to anybody.
+        Config::load(&path).map_err(|error| error.to_string())?;
+        handle.close();
+        Ok(())
+    });
     let app = match start(config, &restart) {
         Ok(app) => app,
         Err(error) => {
@@ -64,17 +71,19 @@ pub fn run(config: &Config) -> Exit {
     if !app.stop(DRAIN_MAX) {
         log::warn!("not all stages ended within {} s; nothing accepted is lost", DRAIN_MAX.as_secs());
     }
-    match signal {
-        Some(_) => Exit::Ok,
-        None => execute_again(),
+    // A signal may have come while it drained to start anew.
+    if signal.is_some() || signals.pending().next().is_some() {
+        health::notify(&[NotifyState::Stopping]);
+        return Exit::Ok;
     }
+    execute_again()
 }
 
 /// Starts with the bundle that the configuration names, or with the slot in use. A bundle on trial that fails gives way
 /// to the one before.
 fn start(config: &Config, restart: &Restart) -> Result<App, StartError> {
     let Some(slots) = Slots::of(config) else {
-        return App::start(config, &Slots::bundle_dir(config)?, restart);
+        return App::start(config, (&Slots::bundle_dir(config)?, None), restart);
     };
     loop {
         let begun = slots.begin()?;
@@ -82,16 +91,16 @@ fn start(config: &Config, restart: &Restart) -> Result<App, StartError> {
         if *on_trial {
             log::info!("on trial: {bundle}, in slot {slot}");
         }
-        match App::start(config, &slots.slot_dir(*slot), restart) {
+        match App::start(config, (&slots.slot_dir(*slot), Some(&bundle.bundle_sha256)), restart) {
             Ok(app) => {
-                if *on_trial && let Err(error) = slots.confirm() {
+                if *on_trial && let Err(error) = slots.confirm(&begun) {
                     log::error!("the trial of {bundle} cannot be ended: {error}");
                 }
                 return Ok(app);
             }
             Err(error) if *on_trial && error.is_of_the_bundle() => {
                 log::error!("{bundle} cannot be used: {error}; returning to the one before");
-                slots.give_back(error.to_string())?;
+                slots.give_back(&begun, error.to_string())?;
             }
             Err(error) => return Err(error),
         }

@@ -1,7 +1,7 @@
 //! Waking, stopping and restarting. Wake-ups carry nothing: what is to be done lies in the store.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -57,25 +57,28 @@ impl Stop {
 
 /// Asks once for the service to start anew, which is how it comes to use another bundle.
 #[derive(Clone, Default)]
-pub struct Restart(Arc<OnceLock<()>>, Option<Arc<dyn Fn() + Send + Sync>>);
+pub struct Restart {
+    asked: Arc<AtomicBool>,
+    begin: Option<Arc<dyn Fn() -> Result<(), String> + Send + Sync>>,
+}
 
 impl Restart {
-    /// `wake` is called when it is asked for.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::default(), Some(Arc::new(wake)))
-    }
-
-    /// Whether somebody has.
-    pub fn is_asked(&self) -> bool {
-        self.0.get().is_some()
+    /// `begin` is called when it is asked for; it says why the service could not start anew.
+    pub fn new(begin: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self { asked: Arc::default(), begin: Some(Arc::new(begin)) }
     }
 
     /// Asks for it; says whether that is news.
-    pub fn ask(&self) -> bool {
-        let news = self.0.set(()).is_ok();
-        if let Some(wake) = self.1.as_ref().filter(|_| news) {
-            wake();
+    ///
+    /// # Errors
+    /// Says why the service could not start anew; it may be asked again.
+    pub fn ask(&self) -> Result<bool, String> {
+        if self.asked.load(Ordering::Acquire) {
+            return Ok(false);
         }
-        news
+        if let Some(begin) = &self.begin {
+            begin()?;
+        }
+        Ok(!self.asked.swap(true, Ordering::AcqRel))
     }
 }

@@ -288,7 +288,7 @@ fn a_bundle_with_one_flipped_byte_is_refused() -> anyhow::Result<()> {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&model, bytes)?;
-    assert_refused(&bundle, &["model.onnx", "SHA-256", "copy the bundle directory again"])
+    assert_refused(&bundle, &["model.onnx", "SHA-256", "install or copy the bundle again"])
 }
 
 #[test]

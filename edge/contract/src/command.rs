@@ -350,6 +350,8 @@ pub enum CommandReason {
     SelfTestFailed,
     /// The station did not become ready with the bundle and has returned to the one before.
     ModelReturned,
+    /// A later command for another bundle took its place.
+    Superseded,
     /// Too many commands are remembered or waiting.
     Busy,
     /// The store failed.

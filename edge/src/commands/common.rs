@@ -1,6 +1,8 @@
 //! What several commands share.
 
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -70,6 +72,26 @@ impl StationArgs {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         Ok(Config::load(&self.config)?)
     }
+}
+
+/// Files that root makes in the state directory could not be used by the service any more. `command` is told to be run again
+/// as its user.
+pub(super) fn refuse_other_user(config: &Config, command: &str) -> Result<(), Failure> {
+    let dir = &config.state_dir;
+    let owner = match fs::metadata(dir) {
+        Ok(facts) => facts.uid(),
+        // It will belong to whoever makes it; systemd gives it to the service's user.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let message = format!("{} may not be looked at: {error}; run this as the service's user", dir.display());
+            return Err(Failure::new(Exit::Io, message));
+        }
+    };
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    let message = format!("{} belongs to another user; run this as that user: sudo -u '#{owner}' edge {command}", dir.display());
+    Err(Failure::new(Exit::Io, message))
 }
 
 /// Says how a command ended, where that was not well.

@@ -95,7 +95,7 @@ fn demonstrate(args: &Args) -> Result<(), DemoError> {
     let broker = demo_broker::start().map_err(DemoError::Broker)?;
     let config = config(args, work.path(), broker.port())?;
     let mut watch = Watch::results(&broker.ip().to_string(), broker.port(), STATION)?;
-    let app = App::start(&config, &args.dir.join("bundle"), &Restart::default())?;
+    let app = App::start(&config, (&args.dir.join("bundle"), None), &Restart::default())?;
     println!("broker            mqtt://{broker}, topics ulna/v1/{STATION}/#");
     println!("technician's page http://{}", app.page_address());
     println!("replaying         {} phantom studies from {}", studies, args.dir.display());

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use clap::{Parser, Subcommand};
 use contract::bundle::{MANIFEST_FILE, SIGNATURE_FILE};
 use serde_json::{Value, json};
 
-use super::common::{Failure, StationArgs, finish, print_json};
+use super::common::{Failure, StationArgs, finish, print_json, refuse_other_user};
 use crate::client::Client;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -30,8 +31,9 @@ Examples:
   edge model rollback
 
 Exit codes: 0 done, 6 refused as things are, 65 the bundle may not be used
-here or fails its self-test, 66 it is not there, 69 its server does not answer,
-74 the state directory cannot be used, 78 the configuration is wrong.";
+here or fails its self-test, 66 it is not there or not whole, 69 its server
+does not answer, 74 the state directory cannot be used, 78 the configuration is
+wrong. Run it as the service's user.";
 
 /// How long the service may take to start anew with another bundle.
 const SWITCH_MAX: Duration = Duration::from_secs(360);
@@ -145,11 +147,17 @@ fn slots(config: &Config) -> Result<Slots, Failure> {
     Slots::of(config).ok_or_else(|| named().into())
 }
 
+/// The same, to be changed: what another user made there, the service could not change.
+fn own_slots(config: &Config) -> Result<Slots, Failure> {
+    refuse_other_user(config, "model ...")?;
+    slots(config)
+}
+
 fn install(station: &StationArgs, from: &str, activate: bool) -> Result<Exit, Failure> {
     let config = station.load()?;
-    let slots = slots(&config)?;
+    let slots = own_slots(&config)?;
     let mut source: Box<dyn Source> = if Download::is_address(from) {
-        Box::new(Download::new(from, &config.model).map_err(SlotsError::from)?)
+        Box::new(Download::new(from, &config.model, Arc::new(|| true)).map_err(SlotsError::from)?)
     } else {
         Box::new(Folder(PathBuf::from(from)))
     };
@@ -178,10 +186,10 @@ fn install(station: &StationArgs, from: &str, activate: bool) -> Result<Exit, Fa
 
 fn to_the_other(station: &StationArgs, newer: bool) -> Result<Exit, Failure> {
     let config = station.load()?;
-    let slots = slots(&config)?;
+    let slots = own_slots(&config)?;
     let record = slots.record()?;
     let active = record.active();
-    let other = active.map_or(Slot::A, |(slot, _)| slot.other());
+    let other = record.other();
     let next = record.bundle(other).ok_or(SlotsError::Empty)?;
     if let Some((_, current)) = active
         && (next.version > current.version) != newer

@@ -1,15 +1,13 @@
 //! `edge outbox`: results that wait to be sent, and how they leave where there is never a network.
 
-use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::common::{Failure, StationArgs, finish, print_json};
+use super::common::{Failure, StationArgs, finish, print_json, refuse_other_user};
 use crate::client::Client;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -100,7 +98,11 @@ impl Outbox {
         if client.is_running()? {
             return Ok(Self::Service(client));
         }
-        refuse_other_user(config)?;
+        if !config.state_dir.exists() {
+            let message = format!("{} does not exist; start the service once", config.state_dir.display());
+            return Err(Failure::new(Exit::Io, message));
+        }
+        refuse_other_user(config, "outbox ...")?;
         match Store::open(&config.state_dir, config.limits) {
             Ok(store) => Ok(Self::Store(Box::new(store))),
             Err(StoreError::InUse(dir)) => Err(Failure::new(
@@ -167,28 +169,6 @@ impl From<StickError> for Failure {
     fn from(error: StickError) -> Self {
         Self::new(Exit::Io, error)
     }
-}
-
-/// Files that root makes in the state directory could not be used by the service any more.
-fn refuse_other_user(config: &Config) -> Result<(), Failure> {
-    let Ok(facts) = fs::metadata(&config.state_dir) else {
-        let message = format!(
-            "{} does not exist or may not be looked at; start the service once, or run this as root",
-            config.state_dir.display()
-        );
-        return Err(Failure::new(Exit::Io, message));
-    };
-    let own = rustix::process::geteuid().as_raw();
-    if facts.uid() == own {
-        return Ok(());
-    }
-    let message = format!(
-        "the service does not run, and {} belongs to another user; start it (systemctl start ulna-edge), or run this \
-         as that user (sudo -u '#{}' edge outbox ...)",
-        config.state_dir.display(),
-        facts.uid()
-    );
-    Err(Failure::new(Exit::Io, message))
 }
 
 fn list(station: &StationArgs, as_json: bool) -> Result<Exit, Failure> {

@@ -17,7 +17,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Exit {
     match Config::load(&args.station.config) {
-        Ok(config) => service::run(&config),
+        Ok(config) => service::run(&config, &args.station.config),
         Err(error) => {
             log::error!("{error}");
             Exit::Config

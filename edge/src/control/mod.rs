@@ -28,7 +28,7 @@ use contract::command::{
     SetPoints,
 };
 use contract::result::{ModelSummary, Topics};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::config::Config;
 use crate::flood::Flood;
@@ -155,10 +155,15 @@ impl Control {
             return;
         }
         self.next_look = now + PATIENCE;
-        if let Some(bundle) = self.switch.next_bundle()
-            && self.setup.restart.ask()
-        {
-            log::info!("{bundle} is to be used");
+        let Some(bundle) = self.switch.next_bundle() else { return };
+        match self.setup.restart.ask() {
+            Ok(true) => log::info!("{bundle} is to be used"),
+            Ok(false) => {}
+            Err(why) => {
+                if let Some(times) = self.failing.add(1, now) {
+                    log::error!(times; "{bundle} is to be used, and the service cannot start anew: {why}");
+                }
+            }
         }
     }
 
@@ -227,31 +232,39 @@ impl Control {
     }
 
     fn settle_all(&mut self) -> Result<(), StoreError> {
+        let commands = self.setup.store.pending_commands()?;
+        let newest = commands.iter().rfind(|command| Wish::is_one(&command.name)).map(|command| command.id.clone());
         let mut waiting = false;
-        for command in self.setup.store.pending_commands()? {
-            waiting |= !self.settle(command)?;
+        for command in commands {
+            waiting |= !self.settle(command, newest.as_deref())?;
         }
         self.pending = waiting;
         Ok(())
     }
 
-    /// Executes a command or says why not; says whether it is settled.
-    fn settle(&mut self, command: PendingCommand) -> Result<bool, StoreError> {
+    /// Executes a command or says why not; says whether it is settled. Of all wishes for a bundle the newest counts.
+    fn settle(&mut self, command: PendingCommand, newest: Option<&str>) -> Result<bool, StoreError> {
         let PendingCommand { id, name, message, said } = command;
         let address = CommandAddress { name, id };
         // Keys and rules may have changed while it waited.
-        let order = match self.policy.judge(&address, message.as_bytes()) {
+        let judged = self.policy.judge(&address, message.as_bytes());
+        let mut tried = None;
+        if said == Some(CommandOutcome::Running)
+            && let Some(wish) = Wish::read(&message)
+        {
+            match self.look_at(&address, &wish, &judged, newest) {
+                Standing::Running => return Ok(false),
+                Standing::Waiting(why) => tried = why,
+                ended => {
+                    let signed_by = judged.ok().and_then(|order| order.signed_by);
+                    return self.end(&address, &signed_by, ended);
+                }
+            }
+        }
+        let order = match judged {
             Ok(order) => order,
             Err(refusal) => return self.answer(&address, Effect::None, self.refusal(&address, refusal)),
         };
-        let wish = Wish::of(&order.command);
-        let began = said.filter(|said| said.outcome == CommandOutcome::Running).map(|said| said.at);
-        // What has begun is brought to its end, whatever the clock says meanwhile.
-        if began.is_some()
-            && let Some(wish) = &wish
-        {
-            return self.get_on(&address, &order, wish, began);
-        }
         let store = &self.setup.store;
         let ack = |outcome| self.ack(&address, &order.signed_by, outcome);
         if (self.synchronised)() == Some(false) {
@@ -265,15 +278,18 @@ impl Control {
         }
         let now = store.now();
         if now >= order.expires_at {
-            return self.expire(&address, &order);
+            let tried = tried.map(|why| format!("; {why}")).unwrap_or_default();
+            let detail = format!("it expired at {}{tried}", order.expires_at);
+            let expired = ack(CommandOutcome::Expired).because(CommandReason::Expired, detail);
+            return self.answer(&address, Effect::None, expired);
         }
         if order.expires_at.duration_since(now) > EXPIRY_MAX {
             let detail = format!("expires_at may be {} days ahead at most", EXPIRY_MAX.as_hours() / 24);
             let refused = ack(CommandOutcome::Refused).because(CommandReason::ExpiryTooFar, detail);
             return self.answer(&address, Effect::None, refused);
         }
-        if let Some(wish) = &wish {
-            return self.get_on(&address, &order, wish, None);
+        if let Some(wish) = Wish::of(&order.command) {
+            return self.get_on(&address, &order, &wish, said, newest);
         }
         match self.execute(&address, &order) {
             Ok((effect, diagnostics)) => {
@@ -287,39 +303,67 @@ impl Control {
         }
     }
 
+    /// How a wish stands that is being worked on. What has been carried out is said to be, whatever the rules are by now;
+    /// what is not wanted any more is left.
+    fn look_at(
+        &mut self,
+        address: &CommandAddress,
+        wish: &Wish,
+        judged: &Result<Order, Refusal>,
+        newest: Option<&str>,
+    ) -> Standing {
+        let now = self.setup.store.now();
+        let overdue = judged.as_ref().is_ok_and(|order| now >= order.expires_at);
+        if overdue || newest != Some(address.id.as_str()) {
+            self.switch.leave(&address.id);
+        }
+        self.switch.look(&address.id, wish, Instant::now())
+    }
+
     /// Gets on with another bundle; settled once the station serves with it, or cannot.
     fn get_on(
         &mut self,
         address: &CommandAddress,
         order: &Order,
         wish: &Wish,
-        began: Option<Timestamp>,
+        said: Option<CommandOutcome>,
+        newest: Option<&str>,
     ) -> Result<bool, StoreError> {
-        let expired = self.setup.store.now() >= order.expires_at;
-        let may_begin = !expired && (self.synchronised)() != Some(false);
-        match self.switch.stand(address, wish, (began, may_begin), Instant::now()) {
-            Standing::Fulfilled => {
-                let done = self.ack(address, &order.signed_by, CommandOutcome::Done);
-                self.answer(address, Effect::None, done)
-            }
-            Standing::Failed(refusal) => {
-                let failed = self.ack(address, &order.signed_by, CommandOutcome::Failed);
-                self.answer(address, Effect::None, failed.because(refusal.reason, refusal.detail))
-            }
-            Standing::Running if began.is_none() => {
-                let running = self.ack(address, &order.signed_by, CommandOutcome::Running);
-                self.post(self.setup.store.command_goes_on(&address.id, running)?);
-                Ok(false)
-            }
-            Standing::Waiting if expired => self.expire(address, order),
-            Standing::Running | Standing::Waiting => Ok(false),
+        if newest != Some(address.id.as_str()) {
+            let detail = "a later command for another bundle took its place";
+            let superseded = Standing::Failed(Refusal::new(CommandReason::Superseded, detail));
+            return self.end(address, &order.signed_by, superseded);
         }
+        let (began, now) = (said == Some(CommandOutcome::Running), Instant::now());
+        if !began {
+            self.switch.welcome(wish);
+        }
+        let mut standing = self.switch.look(&address.id, wish, now);
+        if matches!(standing, Standing::Waiting(_)) {
+            standing = self.switch.get_on(&address.id, wish, now);
+        }
+        if standing == Standing::Running && !began {
+            let running = self.ack(address, &order.signed_by, CommandOutcome::Running);
+            self.post(self.setup.store.command_goes_on(&address.id, running)?);
+        }
+        self.end(address, &order.signed_by, standing)
     }
 
-    fn expire(&self, address: &CommandAddress, order: &Order) -> Result<bool, StoreError> {
-        let detail = format!("it expired at {}", order.expires_at);
-        let expired = self.ack(address, &order.signed_by, CommandOutcome::Expired);
-        self.answer(address, Effect::None, expired.because(CommandReason::Expired, detail))
+    /// Answers a wish that has come to its end; says whether it has.
+    fn end(
+        &self,
+        address: &CommandAddress,
+        signed_by: &Option<String>,
+        standing: Standing,
+    ) -> Result<bool, StoreError> {
+        let ack = match standing {
+            Standing::Fulfilled => self.ack(address, signed_by, CommandOutcome::Done),
+            Standing::Failed(Refusal { reason, detail, .. }) => {
+                self.ack(address, signed_by, CommandOutcome::Failed).because(reason, detail)
+            }
+            Standing::Running | Standing::Waiting(_) => return Ok(false),
+        };
+        self.answer(address, Effect::None, ack)
     }
 
     /// What is to be changed in the store, and what is to be told.

@@ -4,16 +4,18 @@
 //! it does only after it has started anew; so a power cut at any point is followed by another attempt, which finds what
 //! the one before has achieved. A line that is down is waited for until the command expires.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use contract::command::{Command, CommandAddress, CommandReason};
+use contract::command::{Command, CommandBody, CommandName, CommandReason, SignedCommand};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
-use jiff::Timestamp;
 
 use super::judge::Refusal;
 use crate::config::Config;
-use crate::slots::{Download, Record, Rules, Slot, Slots, SlotsError};
+use crate::slots::{Download, Record, Rules, Slots, SlotsError, Wanted};
 
 /// How long after an attempt that came to nothing the next one is made.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -27,6 +29,17 @@ pub(super) struct Wish {
 }
 
 impl Wish {
+    /// Whether a command of this name is a wish.
+    pub(super) fn is_one(name: &str) -> bool {
+        [CommandName::ModelInstall, CommandName::ModelRollback].iter().any(|wish| wish.as_str() == name)
+    }
+
+    /// What a message wants that was judged when it came.
+    pub(super) fn read(message: &str) -> Option<Self> {
+        let SignedCommand { body, .. } = serde_json::from_str(message).ok()?;
+        Self::of(&CommandBody::parse(&body).ok()?.command)
+    }
+
     /// What a command wants; `None` when it is about something else.
     pub(super) fn of(command: &Command) -> Option<Self> {
         let (bundle_sha256, url) = match command {
@@ -39,7 +52,7 @@ impl Wish {
 }
 
 /// How a wish stands.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// The station serves with the bundle.
     Fulfilled,
@@ -47,8 +60,9 @@ pub(super) enum Standing {
     Failed(Refusal),
     /// It is being worked on.
     Running,
-    /// Nothing is done for it at the moment: another one is worked on, or an attempt has just come to nothing.
-    Waiting,
+    /// Nothing is done for it at the moment: another one is worked on, or an attempt has just come to nothing, for the reason
+    /// given.
+    Waiting(Option<String>),
 }
 
 /// What came of an attempt: the bundle is to be used from the next start on, or why not, and whether that may pass.
@@ -56,8 +70,15 @@ type Attempt = Result<(), (Refusal, bool)>;
 
 /// An attempt that is being made.
 struct Running {
-    address: CommandAddress,
+    id: String,
     attempt: Receiver<Attempt>,
+    wanted: Arc<AtomicBool>,
+}
+
+/// An attempt that came to nothing.
+struct Tried {
+    again_at: Instant,
+    why: String,
 }
 
 /// Fulfils wishes, one after the other.
@@ -67,7 +88,7 @@ pub(super) struct Switch {
     /// The bundle that serves.
     serving: String,
     running: Option<Running>,
-    retry_at: Option<Instant>,
+    tried: BTreeMap<String, Tried>,
 }
 
 impl Switch {
@@ -77,7 +98,7 @@ impl Switch {
             config: config.clone(),
             serving: serving.to_owned(),
             running: None,
-            retry_at: None,
+            tried: BTreeMap::new(),
         }
     }
 
@@ -88,92 +109,100 @@ impl Switch {
         (bundle.bundle_sha256 != self.serving).then(|| bundle.to_string())
     }
 
-    /// Looks at a wish and gets it on. `began` is when work on it began, in this run of the service or another;
-    /// `may_begin` says whether another attempt may be made.
-    pub(super) fn stand(
-        &mut self,
-        address: &CommandAddress,
-        wish: &Wish,
-        (began, may_begin): (Option<Timestamp>, bool),
-        now: Instant,
-    ) -> Standing {
+    /// How a wish stands that was worked on before, by this run of the service or another; nothing is begun for it.
+    pub(super) fn look(&mut self, id: &str, wish: &Wish, now: Instant) -> Standing {
         let Some(slots) = &self.slots else {
             return Standing::Failed(named(&self.config));
         };
+        let record = match slots.record() {
+            Ok(record) => record,
+            Err(error) => return Standing::Waiting(Some(error.to_string())),
+        };
         if wish.bundle_sha256 == self.serving {
-            return Standing::Fulfilled;
+            // On trial until the service is ready.
+            return if record.trial().is_some() { Standing::Running } else { Standing::Fulfilled };
         }
-        if let Some(began) = began
-            && let Some(why) = slots.record().ok().and_then(|record| came_back(&record, wish, began))
-        {
+        if let Some(why) = came_back(&record, wish) {
             return Standing::Failed(Refusal::new(CommandReason::ModelReturned, why));
         }
         match &self.running {
-            Some(running) if running.address == *address => return self.look(now),
-            Some(_) => return Standing::Waiting,
-            None => {}
+            Some(running) if running.id == id => self.look_at_attempt(now),
+            _ => Standing::Waiting(self.tried.get(id).map(|tried| tried.why.clone())),
         }
-        if !may_begin || self.retry_at.is_some_and(|at| now < at) {
-            return Standing::Waiting;
-        }
-        self.begin(address, wish)
     }
 
-    fn begin(&mut self, address: &CommandAddress, wish: &Wish) -> Standing {
-        let Some(slots) = self.slots.clone() else { return Standing::Waiting };
+    /// Gets a wish on that waits.
+    pub(super) fn get_on(&mut self, id: &str, wish: &Wish, now: Instant) -> Standing {
+        let resting = self.tried.get(id).filter(|tried| now < tried.again_at);
+        if self.running.is_some() || resting.is_some() {
+            return Standing::Waiting(resting.map(|tried| tried.why.clone()));
+        }
+        self.begin(id, wish)
+    }
+
+    /// A wish is new: what became of the same one before does not count.
+    pub(super) fn welcome(&self, wish: &Wish) {
+        if let Some(Err(error)) = self.slots.as_ref().map(|slots| slots.forget_return(&wish.bundle_sha256)) {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Nothing more is done for a wish, as soon as it can be left.
+    pub(super) fn leave(&self, id: &str) {
+        if let Some(running) = self.running.as_ref().filter(|running| running.id == id) {
+            running.wanted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn begin(&mut self, id: &str, wish: &Wish) -> Standing {
+        let Some(slots) = self.slots.clone() else { return Standing::Waiting(None) };
         let (sender, attempt) = bounded(1);
-        let (config, wish) = (self.config.clone(), wish.clone());
+        let (config, wish, wanted) = (self.config.clone(), wish.clone(), Arc::new(AtomicBool::new(true)));
+        let flag = Arc::clone(&wanted);
         let spawned = thread::Builder::new().name("switch".to_owned()).spawn(move || {
+            let wanted: Wanted = Arc::new(move || flag.load(Ordering::Relaxed));
             // Nobody waits for it any more when the service stops.
-            let _ = sender.send(fulfil(&slots, &config, &wish));
+            let _ = sender.send(fulfil(&slots, &config, &wish, wanted));
         });
         match spawned {
             Ok(_) => {
-                self.running = Some(Running { address: address.clone(), attempt });
+                self.running = Some(Running { id: id.to_owned(), attempt, wanted });
                 Standing::Running
             }
-            Err(error) => Standing::Failed(Refusal::new(
-                CommandReason::Busy,
-                format!("a thread cannot be started: {error}"),
-            )),
+            Err(error) => Standing::Waiting(Some(format!("a thread cannot be started: {error}"))),
         }
     }
 
     /// How the attempt that is being made stands.
-    fn look(&mut self, now: Instant) -> Standing {
-        let Some(ended) = self.running.as_ref().map(|running| running.attempt.try_recv()) else {
-            return Standing::Waiting;
-        };
-        match ended {
-            Err(TryRecvError::Empty) => Standing::Running,
+    fn look_at_attempt(&mut self, now: Instant) -> Standing {
+        let Some(running) = &self.running else { return Standing::Waiting(None) };
+        let (refusal, may_pass) = match running.attempt.try_recv() {
+            Err(TryRecvError::Empty) => return Standing::Running,
             // The service starts anew within a second, and the next one answers.
-            Ok(Ok(())) => Standing::Running,
-            Ok(Err((refusal, true))) => {
-                log::warn!("the bundle is not installed yet: {}; trying again", refusal.detail);
-                self.running = None;
-                self.retry_at = Some(now + RETRY_AFTER);
-                Standing::Waiting
-            }
-            Ok(Err((refusal, false))) => {
-                self.running = None;
-                Standing::Failed(refusal)
-            }
-            Err(TryRecvError::Disconnected) if self.next_bundle().is_some() => Standing::Running,
+            Ok(Ok(())) => return Standing::Running,
+            Err(TryRecvError::Disconnected) if self.next_bundle().is_some() => return Standing::Running,
             Err(TryRecvError::Disconnected) => {
-                self.running = None;
-                Standing::Failed(Refusal::new(
-                    CommandReason::SelfTestFailed,
-                    "installing it ended in a fault of this program; report it",
-                ))
+                let detail = "installing it ended in a fault of this program; report it";
+                (Refusal::new(CommandReason::SelfTestFailed, detail), false)
             }
+            Ok(Err(ended)) => ended,
+        };
+        let id = running.id.clone();
+        self.running = None;
+        if !may_pass {
+            return Standing::Failed(refusal);
         }
+        log::warn!("the bundle is not installed yet: {}; trying again", refusal.detail);
+        let why = refusal.detail;
+        self.tried.insert(id, Tried { again_at: now + RETRY_AFTER, why: why.clone() });
+        Standing::Waiting(Some(why))
     }
 }
 
-/// Why the station does not use a bundle that it has been using on trial since `began`.
-fn came_back(record: &Record, wish: &Wish, began: Timestamp) -> Option<String> {
+/// Why the station no longer uses a bundle that it was to use.
+fn came_back(record: &Record, wish: &Wish) -> Option<String> {
     let returned = record.returned()?;
-    (returned.bundle.bundle_sha256 == wish.bundle_sha256 && returned.at >= began)
+    (returned.bundle.bundle_sha256 == wish.bundle_sha256)
         .then(|| format!("the station has returned to the bundle before, because {}", returned.why))
 }
 
@@ -182,10 +211,12 @@ fn named(config: &Config) -> Refusal {
     Refusal::new(CommandReason::NotAllowed, SlotsError::Named(dir).to_string())
 }
 
-fn fulfil(slots: &Slots, config: &Config, wish: &Wish) -> Attempt {
+fn fulfil(slots: &Slots, config: &Config, wish: &Wish, wanted: Wanted) -> Attempt {
     let rules = Rules::of(config);
     let attempt = match &wish.url {
-        Some(url) => fetch(slots, config, &rules, url, &wish.bundle_sha256),
+        Some(url) => Download::new(url, &config.model, wanted)
+            .map_err(SlotsError::from)
+            .and_then(|mut source| fetch(slots, &mut source, &rules, &wish.bundle_sha256)),
         None => go_back(slots, &rules, &wish.bundle_sha256),
     };
     attempt.map_err(|error| {
@@ -198,25 +229,24 @@ fn fulfil(slots: &Slots, config: &Config, wish: &Wish) -> Attempt {
     })
 }
 
-fn fetch(
-    slots: &Slots,
-    config: &Config,
-    rules: &Rules,
-    url: &str,
-    bundle_sha256: &str,
-) -> Result<(), SlotsError> {
-    if let Some(slot) = slots.record()?.holding(bundle_sha256) {
-        return slots.activate(slot, rules).map(drop);
+fn fetch(slots: &Slots, source: &mut Download, rules: &Rules, bundle_sha256: &str) -> Result<(), SlotsError> {
+    // What is there already needs no server.
+    if let Some(slot) = slots.record()?.holding(bundle_sha256)
+        && slots.activate(slot, rules).is_ok()
+    {
+        return Ok(());
     }
-    let mut source = Download::new(url, &config.model)?;
-    let placed = slots.install(&mut source, rules, Some(bundle_sha256))?;
+    let placed = slots.install(source, rules, Some(bundle_sha256))?;
+    if placed.already {
+        return slots.activate(placed.slot, rules).map(drop);
+    }
     slots.use_from_now(placed.slot, bundle_sha256)
 }
 
 /// To the other slot only: what a rollback uses has been on this station before.
 fn go_back(slots: &Slots, rules: &Rules, bundle_sha256: &str) -> Result<(), SlotsError> {
     let record = slots.record()?;
-    let other = record.active().map_or(Slot::A, |(slot, _)| slot.other());
+    let other = record.other();
     match record.bundle(other) {
         None => Err(SlotsError::Empty),
         Some(bundle) if bundle.bundle_sha256 != bundle_sha256 => {
@@ -229,7 +259,7 @@ fn go_back(slots: &Slots, rules: &Rules, bundle_sha256: &str) -> Result<(), Slot
 fn reason(error: &SlotsError) -> CommandReason {
     match error {
         SlotsError::Download(_) | SlotsError::Source { .. } => CommandReason::DownloadFailed,
-        SlotsError::Model(_) | SlotsError::Slow { .. } => CommandReason::SelfTestFailed,
+        SlotsError::Model(_) | SlotsError::Slow { .. } | SlotsError::Deadly => CommandReason::SelfTestFailed,
         SlotsError::Empty | SlotsError::NotThere(_) => CommandReason::OtherBundle,
         SlotsError::Busy(_) | SlotsError::OnTrial => CommandReason::Busy,
         SlotsError::Io { .. } | SlotsError::Space { .. } | SlotsError::Record { .. } => {
@@ -243,28 +273,6 @@ fn reason(error: &SlotsError) -> CommandReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_return_since_work_began_counts_against_a_command() {
-        let returned = |at: &str| -> Record {
-            let bundle = serde_json::json!({
-                "name": "m", "version": 2, "purpose": "demo", "bundle_sha256": "ab", "signed_by": "K",
-                "installed_at": "2026-01-01T00:00:00Z",
-            });
-            let record = serde_json::json!({
-                "format": 1, "active": null, "trial": null, "version_max": 2, "slots": { "b": bundle },
-                "returned": { "bundle": bundle, "why": "it died", "at": at },
-            });
-            serde_json::from_value(record).unwrap()
-        };
-        let began: Timestamp = "2026-02-01T00:00:00Z".parse().unwrap();
-        let wish = |hash: &str| Wish { bundle_sha256: hash.to_owned(), url: None };
-        let why = came_back(&returned("2026-02-01T00:01:00Z"), &wish("ab"), began);
-        assert!(why.unwrap().contains("it died"));
-        assert_eq!(came_back(&returned("2026-01-31T00:00:00Z"), &wish("ab"), began), None);
-        assert_eq!(came_back(&returned("2026-02-01T00:01:00Z"), &wish("cd"), began), None);
-        assert_eq!(came_back(&Record::default(), &wish("ab"), began), None);
-    }
 
     #[test]
     fn hashes_are_the_same_in_either_case() {

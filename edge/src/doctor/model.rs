@@ -27,13 +27,19 @@ fn slots_check(slots: &Slots) -> Option<Check> {
             return Some(Check::fail(SLOTS, error.to_string(), "see what the disk says: `dmesg`, `df`"));
         }
     };
-    let (active, bundle) = record.active()?;
-    let other = active.other();
+    let other = record.other();
     let beside = record.bundle(other).map_or("empty".to_owned(), ToString::to_string);
-    let found = format!("slot {active} in use; slot {other}: {beside}; signed by {}", bundle.signed_by);
+    let found = match record.active() {
+        Some((active, bundle)) => {
+            format!("slot {active} in use; slot {other}: {beside}; signed by {}", bundle.signed_by)
+        }
+        None if record.bundle(other).is_none() => return None,
+        None => format!("no slot in use; slot {other}: {beside}"),
+    };
     if let Some(returned) = record.returned() {
         let found = format!("{found}; returned from {}, because {}", returned.bundle, returned.why);
-        let remedy = "the station serves with the bundle before; install another one, or `edge model activate` to try again";
+        let remedy = "the station serves with the bundle before, if there was one; install another one, or `edge model activate` \
+                      to try again";
         return Some(Check::warn(SLOTS, found, remedy));
     }
     if record.trial().is_some() {

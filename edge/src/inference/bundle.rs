@@ -27,7 +27,7 @@ pub struct Bundle {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// A file could not be read.
-    #[error("cannot read {path}: {source}; copy a whole bundle directory there, or name one in bundle_dir")]
+    #[error("cannot read {path}: {source}; install the bundle again, or copy a whole one there if bundle_dir names it")]
     Read {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum BundleError {
     },
     /// A file is not the one the manifest lists.
     #[error(
-        "{path} is damaged: its {what} is {found}, but {MANIFEST_FILE} says {expected}; copy the bundle directory again"
+        "{path} is damaged: its {what} is {found}, but {MANIFEST_FILE} says {expected}; install or copy the bundle again"
     )]
     Damaged {
         /// The file.

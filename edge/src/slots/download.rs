@@ -4,11 +4,11 @@
 //! The server is not trusted: the manifest's signature is, and with it the hash of every file. TLS keeps others from
 //! seeing what is fetched, and a network's sign-in pages from passing for an answer.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::crypto::CryptoProvider;
 use ureq::Agent;
@@ -24,12 +24,13 @@ use crate::client::encoded;
 
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
-/// A request that takes longer is given up and goes on as another one: also a line that hangs ends this way.
-const REQUEST_MAX: Duration = Duration::from_secs(120);
+/// A line over which nothing has come for this long is given up, and another request goes on.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 const REDIRECTS_MAX: u32 = 3;
 /// This many requests in a row may bring nothing.
 const FRUITLESS_MAX: u32 = 4;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Why a bundle could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,12 @@ pub enum DownloadError {
         /// The status.
         status: u16,
     },
+    /// The server's file ends too early.
+    #[error("{url} cannot be used: at the server it is shorter than the bundle's manifest says; copy the whole bundle there")]
+    Shorter {
+        /// What was asked for.
+        url: String,
+    },
     /// The server sends more than there can be.
     #[error("{url} cannot be used: it is larger than {max_bytes} bytes")]
     TooLarge {
@@ -83,11 +90,14 @@ impl DownloadError {
     }
 }
 
+/// Says whether a download is still wanted.
+pub type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A bundle's folder on a web server.
 pub struct Download {
     agent: Agent,
     base: String,
-    pause_min: Duration,
+    wanted: Wanted,
 }
 
 impl Download {
@@ -96,11 +106,11 @@ impl Download {
         text.contains("://")
     }
 
-    /// Asks nothing yet.
+    /// Asks nothing yet. The download ends early once it is not `wanted` any more.
     ///
     /// # Errors
     /// When the address is none, or the authorities cannot be read.
-    pub fn new(url: &str, config: &ModelConfig) -> Result<Self, DownloadError> {
+    pub fn new(url: &str, config: &ModelConfig, wanted: Wanted) -> Result<Self, DownloadError> {
         let base = url.trim_end_matches('/');
         let encrypted = check(base).ok_or_else(|| DownloadError::Address(url.to_owned()))?;
         let mut builder = Agent::config_builder()
@@ -111,7 +121,7 @@ impl Download {
             .user_agent(concat!("ulna-edge/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_MAX))
             .timeout_recv_response(Some(ANSWER_MAX))
-            .timeout_recv_body(Some(REQUEST_MAX));
+            .timeout_per_read(Some(SILENCE_MAX));
         if encrypted {
             builder = builder.tls_config(
                 TlsConfig::builder()
@@ -120,7 +130,7 @@ impl Download {
                     .build(),
             );
         }
-        Ok(Self { agent: builder.build().into(), base: base.to_owned(), pause_min: PAUSE_MIN })
+        Ok(Self { agent: builder.build().into(), base: base.to_owned(), wanted })
     }
 
     fn url(&self, name: &str) -> String {
@@ -128,7 +138,8 @@ impl Download {
         format!("{}/{}", self.base, path.join("/"))
     }
 
-    /// Repeats a request until it has done its work, or nothing has come for several times. `work` says how much came.
+    /// Repeats a request until it has done its work, or nothing new has come for several times, which is what `work` says of
+    /// each.
     fn persist<T>(
         &self,
         url: &str,
@@ -145,11 +156,14 @@ impl Download {
                 Trouble::Passing(why) => why,
             };
             fruitless = if some_came { 0 } else { fruitless + 1 };
-            if fruitless >= FRUITLESS_MAX {
+            if fruitless >= FRUITLESS_MAX || !(self.wanted)() {
                 return Err(DownloadError::Unreachable { url: url.to_owned(), why }.into());
             }
             log::debug!("fetching the bundle: {why}; trying again");
-            thread::sleep(self.pause_min * 2u32.pow(fruitless));
+            let until = Instant::now() + PAUSE_MIN * 2u32.pow(fruitless);
+            while Instant::now() < until && (self.wanted)() {
+                thread::sleep(LOOK_EVERY);
+            }
         }
     }
 
@@ -158,7 +172,13 @@ impl Download {
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
-        let answer = request.call().map_err(|error| Trouble::Passing(error.to_string()))?;
+        let answer = request.call().map_err(|error| match error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                Trouble::Final(DownloadError::Address(url.to_owned()).into())
+            }
+            ureq::Error::RequireHttpsOnly(to) => Trouble::Final(DownloadError::Address(to).into()),
+            error => Trouble::Passing(error.to_string()),
+        })?;
         let status = answer.status();
         let later = status.is_server_error()
             || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
@@ -178,6 +198,10 @@ enum Trouble {
 }
 
 impl Source for Download {
+    fn place(&self, name: &str) -> String {
+        self.url(name)
+    }
+
     fn small(&mut self, name: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SlotsError> {
         let url = self.url(name);
         self.persist(&url, || {
@@ -200,6 +224,8 @@ impl Source for Download {
 
     fn rest(&mut self, name: &str, part: &mut Part) -> Result<(), SlotsError> {
         let url = self.url(name);
+        // Only what was never there before is progress: a server that begins anew each time makes none.
+        let mut reached = part.length();
         self.persist(&url, || {
             let before = part.length();
             let answer = self.get(&url, before).map_err(|trouble| (trouble, false))?;
@@ -207,16 +233,17 @@ impl Source for Download {
                 StatusCode::PARTIAL_CONTENT if starts_at(answer.headers(), before) => {}
                 // A server that does not know ranges sends it all.
                 StatusCode::OK => part.restart().map_err(|error| (Trouble::Final(error), false))?,
+                StatusCode::RANGE_NOT_SATISFIABLE => return Err((shorter(&url), false)),
                 other => return Err((refused(&url, other), false)),
             }
-            let began = part.length();
-            let mut body = answer.into_body().into_reader();
+            let mut body = WhileWanted { inner: answer.into_body().into_reader(), wanted: &self.wanted };
             let mut cut_off = None;
             let appended = part.append(&mut body, |source| {
                 cut_off = Some(source.to_string());
-                SlotsError::Source { path: PathBuf::from(&url), source }
+                SlotsError::Source { place: url.clone(), source }
             });
-            let some_came = part.length() > began;
+            let some_came = part.length() > reached;
+            reached = reached.max(part.length());
             match (appended, cut_off) {
                 (Err(_), Some(why)) => Err((Trouble::Passing(why), some_came)),
                 (Err(error), None) => Err((Trouble::Final(error), some_came)),
@@ -228,6 +255,25 @@ impl Source for Download {
             }
         })
     }
+}
+
+/// A body that ends with an error once it is not wanted any more.
+struct WhileWanted<'a, R> {
+    inner: R,
+    wanted: &'a Wanted,
+}
+
+impl<R: Read> Read for WhileWanted<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if !(self.wanted)() {
+            return Err(io::Error::other("it is not wanted any more"));
+        }
+        self.inner.read(bytes)
+    }
+}
+
+fn shorter(url: &str) -> Trouble {
+    Trouble::Final(DownloadError::Shorter { url: url.to_owned() }.into())
 }
 
 fn refused(url: &str, status: StatusCode) -> Trouble {
@@ -244,7 +290,7 @@ fn starts_at(headers: &HeaderMap, from: u64) -> bool {
 /// Whether an address is encrypted; `None` when it is not one that may be asked.
 fn check(base: &str) -> Option<bool> {
     let (scheme, rest) = base.split_once("://")?;
-    let plain = !rest.is_empty() && !rest.contains(['@', '?', '#', '\\']) && rest.is_ascii();
+    let plain = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && !b"@?#\\".contains(&b));
     let host = rest.split('/').next()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     match scheme {
@@ -288,6 +334,7 @@ mod tests {
         for bad in [
             "http://models.example/b",
             "http://127.0.0.1.example/b",
+            "https://models.example/my bundle",
             "https://anna:secret@models.example/b",
             "https://models.example/b?version=7",
             "https://",
@@ -311,7 +358,8 @@ mod tests {
 
     #[test]
     fn names_are_encoded_level_by_level() {
-        let download = Download::new("http://127.0.0.1:1/a/", &ModelConfig::default()).unwrap();
+        let download =
+            Download::new("http://127.0.0.1:1/a/", &ModelConfig::default(), Arc::new(|| true)).unwrap();
         assert_eq!(download.url("golden/0 é.png"), "http://127.0.0.1:1/a/golden/0%20%C3%A9.png");
     }
 }

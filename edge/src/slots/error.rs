@@ -71,10 +71,10 @@ pub enum SlotsError {
         path: PathBuf,
     },
     /// The source cannot be read.
-    #[error("cannot read {path}: {source}; is this a whole bundle?")]
+    #[error("cannot read {place}: {source}; is this a whole bundle?")]
     Source {
         /// The file.
-        path: PathBuf,
+        place: String,
         /// What the system said.
         source: io::Error,
     },
@@ -90,13 +90,19 @@ pub enum SlotsError {
     /// The bundle fails its self-test.
     #[error("the bundle is not used: {0}")]
     Model(#[from] ModelError),
+    /// The test never came to an end.
+    #[error(
+        "the bundle is not used: its test was begun three times on this machine and never came to an end, which is what happens \
+         when memory does not suffice; export a smaller network"
+    )]
+    Deadly,
     /// The bundle is too slow for this machine.
     #[error(
         "the bundle is not used: one view takes {found_ms:.0} ms on this machine, and model.view_max_ms is {max_ms}; \
          export a smaller network, or allow it more time"
     )]
     Slow {
-        /// The median over the golden images.
+        /// The shortest over the golden images.
         found_ms: f64,
         /// What the configuration allows.
         max_ms: u64,
@@ -113,15 +119,27 @@ impl SlotsError {
                 Exit::Refused
             }
             Self::Source { .. } => Exit::Input,
-            Self::Download(DownloadError::Address(_)) => Exit::Input,
+            Self::Download(DownloadError::Address(_) | DownloadError::Status { .. } | DownloadError::Shorter { .. }) => {
+                Exit::Input
+            }
+            Self::Download(DownloadError::Authorities { .. }) => Exit::Config,
             Self::Download(_) => Exit::Unavailable,
             Self::Record { .. }
             | Self::NoModel(_)
             | Self::Refused(_)
             | Self::Bundle(_)
             | Self::Model(_)
+            | Self::Deadly
             | Self::Slow { .. } => Exit::Bundle,
         }
+    }
+
+    /// Whether the bundle itself is at fault, so that fetching the same again changes nothing.
+    pub fn is_of_the_bundle(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::Bundle(_) | Self::Model(_) | Self::Deadly | Self::Slow { .. }
+        )
     }
 }
 

@@ -26,8 +26,6 @@ use crate::inference::{Bundle, BundleError, MANIFEST_MAX_BYTES, Model};
 
 const SIGNATURE_MAX_BYTES: u64 = 4096;
 const CHUNK_LEN: usize = 1 << 16;
-/// Room that stays free beside a bundle.
-const RESERVE_BYTES: u64 = 16 << 20;
 
 /// A file that is being fetched: what has come of it is on the disk.
 pub struct Part {
@@ -39,10 +37,9 @@ pub struct Part {
 
 impl Part {
     /// Goes on with what is there.
-    fn open(slots: &Slots, path: PathBuf, size_bytes: u64) -> Result<Self, SlotsError> {
+    fn open(path: PathBuf, size_bytes: u64) -> Result<Self, SlotsError> {
         let opened = OpenOptions::new().create(true).append(true).open(&path);
         let file = opened.map_err(cannot("make", &path))?;
-        slots.hand_over(&path)?;
         let length = file.metadata().map_err(cannot("read", &path))?.len();
         let mut part = Self { file, path, length, size_bytes };
         if length > size_bytes {
@@ -173,32 +170,60 @@ impl Slots {
             return Err(Refusal::Another { found, wanted }.into());
         }
         let record = self.record()?;
+        let mut known = false;
         if let Some(slot) = record.holding(&head.bundle_sha256)
             && let Some(bundle) = record.bundle(slot)
         {
-            return Ok(Placed { slot, bundle: bundle.clone(), already: true });
+            if self.whole(slot, bundle).is_ok() {
+                return self.sign_again(slot, bundle, &head);
+            }
+            // What the disk has spoilt may come again, into the other slot if it is in use.
+            known = true;
         }
         free(&record)?;
-        judge::newer(head.manifest.version, record.version_max())?;
-
+        if !known {
+            judge::newer(head.manifest.version, record.version_max())?;
+        }
         let incoming = self.incoming(&head)?;
-        self.fetch(source, &head.manifest, &incoming)?;
-        self.try_out(&Bundle::load(&incoming)?)?;
-        crate::transition("model.tested");
-        self.place(&head, &incoming)
+        let placed = self
+            .fetch(source, &head.manifest, &incoming)
+            .and_then(|()| self.try_out(&Bundle::load(&incoming)?))
+            .inspect(|()| crate::transition("model.tested"))
+            .and_then(|()| self.place(&head, &incoming));
+        if placed.as_ref().is_err_and(SlotsError::is_of_the_bundle) {
+            // Another attempt would find the same; the room is needed.
+            remove_dir(&incoming)?;
+        }
+        placed
+    }
+
+    /// A bundle that is there already may have been signed by another key since.
+    fn sign_again(&self, slot: Slot, bundle: &Installed, head: &Head) -> Result<Placed, SlotsError> {
+        let mut bundle = bundle.clone();
+        if bundle.signed_by != head.signed_by {
+            self.write(&self.slot_dir(slot).join(SIGNATURE_FILE), head.signature.as_bytes())?;
+            bundle.signed_by.clone_from(&head.signed_by);
+            self.change(|record| {
+                record.fill(slot, bundle.clone());
+                Ok(())
+            })?;
+        }
+        Ok(Placed { slot, bundle, already: true })
     }
 
     /// The folder for what comes: as an earlier attempt at the same bundle left it, or a new one.
     fn incoming(&self, head: &Head) -> Result<PathBuf, SlotsError> {
         let incoming = self.dir().join("incoming");
         let manifest = incoming.join(MANIFEST_FILE);
-        if fs::read(&manifest).is_ok_and(|json| json == head.json) {
-            return Ok(incoming);
+        let goes_on = fs::read(&manifest).is_ok_and(|json| json == head.json);
+        if !goes_on {
+            remove_dir(&incoming)?;
+            self.make_dir(&incoming)?;
         }
-        remove_dir(&incoming)?;
-        self.make_dir(&incoming)?;
         self.write(&incoming.join(SIGNATURE_FILE), head.signature.as_bytes())?;
-        self.write(&manifest, &head.json)?;
+        if !goes_on {
+            self.write(&manifest, &head.json)?;
+        }
         crate::transition("model.begun");
         Ok(incoming)
     }
@@ -222,9 +247,9 @@ impl Slots {
         }
         let there = |name: &String| fs::metadata(incoming.join(name)).map_or(0, |file| file.len());
         let missing = manifest.files.iter().map(|(name, facts)| facts.size_bytes.saturating_sub(there(name)));
-        room_for(missing.sum(), incoming)?;
+        self.room_for(missing.sum())?;
         for (name, facts) in &manifest.files {
-            let mut part = Part::open(self, incoming.join(name), facts.size_bytes)?;
+            let mut part = Part::open(incoming.join(name), facts.size_bytes)?;
             complete(source, name, facts, &mut part)?;
             part.file.sync_all().map_err(cannot("sync", &part.path))?;
             crate::transition("model.fetched");
@@ -237,10 +262,34 @@ impl Slots {
 
     /// Whether a bundle computes on this machine what it should, in the time it may take.
     pub(super) fn try_out(&self, bundle: &Bundle) -> Result<(), SlotsError> {
-        let model = Model::load(bundle)?;
-        let (found_ms, max_ms) = (model.golden_ms(), self.view_max_ms());
+        let may = self.change(|record| Ok(record.begin_test(&bundle.manifest_sha256)))?;
+        if !may {
+            return Err(SlotsError::Deadly);
+        }
+        crate::transition("model.testing");
+        let tested = self.test(bundle);
+        self.change(|record| {
+            record.end_test();
+            Ok(())
+        })?;
+        tested
+    }
+
+    fn test(&self, bundle: &Bundle) -> Result<(), SlotsError> {
+        let (found_ms, max_ms) = (Model::load(bundle)?.golden_ms(), self.view_max_ms);
         if found_ms > max_ms as f64 {
             return Err(SlotsError::Slow { found_ms, max_ms });
+        }
+        Ok(())
+    }
+
+    fn room_for(&self, bytes: u64) -> Result<(), SlotsError> {
+        let dir = self.dir();
+        let space = rustix::fs::statvfs(dir).map_err(|error| cannot("look at", dir)(error.into()))?;
+        let (free, needed) = (space.f_bavail * space.f_frsize, bytes + self.reserve_bytes);
+        if needed > free {
+            let (needed_mib, free_mib) = (needed >> 20, free >> 20);
+            return Err(SlotsError::Space { needed_mib, free_mib, path: dir.to_owned() });
         }
         Ok(())
     }
@@ -295,11 +344,10 @@ fn free(record: &Record) -> Result<Slot, SlotsError> {
 
 /// Reads and judges what a bundle says of itself. What is signed is verified before it is read.
 fn head(source: &mut dyn Source, rules: &Rules) -> Result<Head, SlotsError> {
-    let missing = || BundleError::Read {
-        path: PathBuf::from(MANIFEST_FILE),
-        source: io::Error::new(io::ErrorKind::NotFound, "there is none at the source"),
+    let Some(json) = source.small(MANIFEST_FILE, MANIFEST_MAX_BYTES)? else {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "it is not there");
+        return Err(SlotsError::Source { place: source.place(MANIFEST_FILE), source: missing });
     };
-    let json = source.small(MANIFEST_FILE, MANIFEST_MAX_BYTES)?.ok_or_else(missing)?;
     let signature = source.small(SIGNATURE_FILE, SIGNATURE_MAX_BYTES)?;
     let signature = signature.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let signed_by = rules.signer(&json, signature.as_deref())?;
@@ -340,17 +388,6 @@ fn complete(
             Err(damage.into())
         }
     }
-}
-
-fn room_for(bytes: u64, dir: &Path) -> Result<(), SlotsError> {
-    let space = rustix::fs::statvfs(dir).map_err(|error| cannot("look at", dir)(error.into()))?;
-    let free = space.f_bavail * space.f_frsize;
-    if bytes + RESERVE_BYTES > free {
-        let mib = |bytes: u64| bytes >> 20;
-        let (needed_mib, free_mib) = (mib(bytes + RESERVE_BYTES), mib(free));
-        return Err(SlotsError::Space { needed_mib, free_mib, path: dir.to_owned() });
-    }
-    Ok(())
 }
 
 fn remove_dir(dir: &Path) -> Result<(), SlotsError> {

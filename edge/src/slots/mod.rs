@@ -18,7 +18,7 @@ mod source;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use contract::bundle::{MANIFEST_FILE, SIGNATURE_FILE};
@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 pub use config::ModelConfig;
-pub use download::{Download, DownloadError};
+pub use download::{Download, DownloadError, Wanted};
 pub use error::{Refusal, SlotsError};
 pub use install::{Part, Placed};
 pub use judge::Rules;
@@ -44,6 +44,8 @@ pub struct Slots {
     state_dir: PathBuf,
     dir: PathBuf,
     view_max_ms: u64,
+    /// What stays free on the disk beside a bundle: below it the station takes no images.
+    reserve_bytes: u64,
 }
 
 impl Slots {
@@ -53,6 +55,7 @@ impl Slots {
             state_dir: config.state_dir.clone(),
             dir: config.state_dir.join("models"),
             view_max_ms: config.model.view_max_ms,
+            reserve_bytes: config.limits.disk_free_min_mib << 20,
         };
         config.bundle_dir.is_none().then_some(slots)
     }
@@ -80,10 +83,6 @@ impl Slots {
     /// The folder of one.
     pub fn slot_dir(&self, slot: Slot) -> PathBuf {
         self.dir.join(slot.as_str())
-    }
-
-    fn view_max_ms(&self) -> u64 {
-        self.view_max_ms
     }
 
     /// What is known of the slots; nothing, before anything was installed.
@@ -115,19 +114,39 @@ impl Slots {
     pub fn activate(&self, slot: Slot, rules: &Rules) -> Result<Installed, SlotsError> {
         let known = self.record()?.bundle(slot).cloned().ok_or(SlotsError::Empty)?;
         let dir = self.slot_dir(slot);
-        let bundle = Bundle::load(&dir)?;
+        let bundle = self.whole(slot, &known)?;
         let manifest = fs::read(dir.join(MANIFEST_FILE)).map_err(cannot("read", &dir))?;
         let signature = fs::read_to_string(dir.join(SIGNATURE_FILE)).ok();
         // Keys may have changed since it was installed.
         rules.signer(&manifest, signature.as_deref())?;
         rules.allow(&bundle.manifest)?;
         self.try_out(&bundle)?;
-        if bundle.manifest_sha256 != known.bundle_sha256 {
-            let (found, wanted) = (bundle.manifest_sha256, known.bundle_sha256);
-            return Err(Refusal::Another { found, wanted }.into());
-        }
         self.use_from_now(slot, &known.bundle_sha256)?;
         Ok(known)
+    }
+
+    /// Loads the bundle in a slot, if it is whole and the one that the record knows.
+    fn whole(&self, slot: Slot, known: &Installed) -> Result<Bundle, SlotsError> {
+        let bundle = Bundle::load(&self.slot_dir(slot))?;
+        if bundle.manifest_sha256 != known.bundle_sha256 {
+            let (found, wanted) = (bundle.manifest_sha256, known.bundle_sha256.clone());
+            return Err(Refusal::Another { found, wanted }.into());
+        }
+        Ok(bundle)
+    }
+
+    /// Forgets that the station has returned from a bundle.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn forget_return(&self, bundle_sha256: &str) -> Result<(), SlotsError> {
+        if self.record()?.returned().is_none() {
+            return Ok(());
+        }
+        self.change(|record| {
+            record.forget_return(bundle_sha256);
+            Ok(())
+        })
     }
 
     /// Uses a slot that has just been tested from the next start on, if it still holds this bundle.
@@ -163,26 +182,30 @@ impl Slots {
         begun.ok_or_else(|| SlotsError::NoModel(self.dir.clone()))
     }
 
-    /// The service is ready with the slot in use.
+    /// The service is ready with what it began with.
     ///
     /// # Errors
     /// When the record cannot be written; the trial then goes on.
-    pub fn confirm(&self) -> Result<(), SlotsError> {
+    pub fn confirm(&self, begun: &Begun) -> Result<(), SlotsError> {
         self.change(|record| {
-            record.confirm();
+            if record.is_at(begun) {
+                record.confirm();
+            }
             Ok(())
         })?;
         crate::transition("model.confirmed");
         Ok(())
     }
 
-    /// The service cannot start with the bundle on trial: the one before is in use again.
+    /// The service cannot start with what it began with: what was in use before is again.
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub fn give_back(&self, why: String) -> Result<(), SlotsError> {
+    pub fn give_back(&self, begun: &Begun, why: String) -> Result<(), SlotsError> {
         self.change(|record| {
-            record.give_back(why, Timestamp::now());
+            if record.is_at(begun) {
+                record.give_back(why, Timestamp::now());
+            }
             Ok(())
         })?;
         crate::transition("model.given_back");
@@ -206,9 +229,7 @@ impl Slots {
     fn lock_file(&self, path: &Path) -> Result<File, SlotsError> {
         self.make_dir(&self.dir)?;
         let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-        let file = opened.map_err(cannot("make", path))?;
-        self.hand_over(path)?;
-        Ok(file)
+        opened.map_err(cannot("make", path))
     }
 
     /// Writes a file that is there as a whole or as it was before.
@@ -217,7 +238,6 @@ impl Slots {
         let mut draft = tempfile::NamedTempFile::new_in(parent).map_err(cannot("write", path))?;
         draft.write_all(bytes).map_err(cannot("write", path))?;
         draft.as_file().sync_all().map_err(cannot("sync", path))?;
-        self.hand_over(draft.path())?;
         draft.persist(path).map_err(|error| cannot("rename", path)(error.error))?;
         File::open(parent).and_then(|dir| dir.sync_all()).map_err(cannot("sync", parent))
     }
@@ -226,21 +246,12 @@ impl Slots {
     fn make_dir(&self, dir: &Path) -> Result<(), SlotsError> {
         for level in [self.state_dir.as_path(), self.dir.as_path(), dir] {
             match DirBuilder::new().mode(0o700).create(level) {
-                Ok(()) => self.hand_over(level)?,
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(cannot("make", level)(error)),
             }
         }
         Ok(())
-    }
-
-    /// What root makes belongs to the service's user, to whom the state directory belongs.
-    fn hand_over(&self, path: &Path) -> Result<(), SlotsError> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(());
-        }
-        let owner = fs::metadata(&self.state_dir).map_err(cannot("read", &self.state_dir))?;
-        chown(path, Some(owner.uid()), Some(owner.gid())).map_err(cannot("hand over", path))
     }
 }
 

@@ -12,6 +12,8 @@ const FORMAT: u32 = 1;
 /// A bundle on trial is started this often before the station returns to the one before: a power cut while the model
 /// loads is no fault of the bundle's.
 const STARTS_MAX: u32 = 3;
+/// A bundle is tested this often; more tests that never came to an end are the bundle's doing.
+const TESTS_MAX: u32 = 3;
 
 /// One of the two places for a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,6 +105,16 @@ pub struct Record {
     version_max: u32,
     slots: BTreeMap<Slot, Installed>,
     returned: Option<Returned>,
+    /// Tests that were begun and have not ended: written before a test, so that one that kills the process counts.
+    #[serde(default)]
+    testing: Option<Testing>,
+}
+
+/// Tests of one bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Testing {
+    bundle_sha256: String,
+    begun: u32,
 }
 
 impl Default for Record {
@@ -114,6 +126,7 @@ impl Default for Record {
             version_max: 0,
             slots: BTreeMap::new(),
             returned: None,
+            testing: None,
         }
     }
 }
@@ -155,6 +168,12 @@ impl Record {
         self.slots.iter().find(|(_, bundle)| bundle.bundle_sha256 == bundle_sha256).map(|(slot, _)| *slot)
     }
 
+    /// The slot that is not in use; where none is, the one with the highest version.
+    pub fn other(&self) -> Slot {
+        let highest = || self.slots.iter().max_by_key(|(_, bundle)| bundle.version).map(|(slot, _)| *slot);
+        self.active.map(Slot::other).or_else(highest).unwrap_or(Slot::A)
+    }
+
     /// The trial that is going on.
     pub fn trial(&self) -> Option<Trial> {
         self.trial
@@ -192,6 +211,25 @@ impl Record {
         self.slots.insert(slot, bundle);
     }
 
+    /// A bundle is to be tested; whether it may be once more.
+    pub(super) fn begin_test(&mut self, bundle_sha256: &str) -> bool {
+        let before = self.testing.take().filter(|testing| testing.bundle_sha256 == bundle_sha256);
+        let begun = 1 + before.map_or(0, |testing| testing.begun);
+        let may = begun <= TESTS_MAX;
+        self.testing = may.then(|| Testing { bundle_sha256: bundle_sha256.to_owned(), begun });
+        may
+    }
+
+    /// A test has come to an end.
+    pub(super) fn end_test(&mut self) {
+        self.testing = None;
+    }
+
+    /// Forgets that the station has returned from a bundle, because somebody orders it anew.
+    pub(super) fn forget_return(&mut self, bundle_sha256: &str) {
+        self.returned = self.returned.take().filter(|returned| returned.bundle.bundle_sha256 != bundle_sha256);
+    }
+
     /// Uses a slot that holds a bundle from the next start on, on trial. Going back during a trial ends it.
     pub(super) fn activate(&mut self, slot: Slot) {
         if self.active == Some(slot) || !self.slots.contains_key(&slot) {
@@ -215,6 +253,11 @@ impl Record {
         let on_trial = self.trial.is_some();
         let (slot, bundle) = self.active()?;
         Some(Begun { slot, bundle: bundle.clone(), on_trial })
+    }
+
+    /// Whether what a service began with is still what is to be used.
+    pub(super) fn is_at(&self, begun: &Begun) -> bool {
+        self.active().is_some_and(|(slot, bundle)| slot == begun.slot && *bundle == begun.bundle)
     }
 
     /// The service is ready with the slot in use.
@@ -297,6 +340,43 @@ mod tests {
         assert!(record.returned().is_some(), "said until another one is activated");
         record.activate(Slot::B);
         assert!(record.returned().is_none() && record.trial().is_some());
+    }
+
+    #[test]
+    fn a_test_that_never_ends_is_given_up_and_one_that_does_is_forgotten() {
+        let mut record = Record::default();
+        for _ in 0..TESTS_MAX {
+            assert!(record.begin_test("ab"));
+        }
+        assert!(!record.begin_test("ab"));
+        assert!(record.begin_test("ab"), "asked for anew");
+        assert!(record.begin_test("cd"));
+        record.end_test();
+        assert_eq!(record, Record::default());
+    }
+
+    #[test]
+    fn a_service_that_began_with_something_else_decides_nothing() {
+        let mut record = on_trial();
+        let begun = record.begin(Timestamp::UNIX_EPOCH).unwrap();
+        assert!(record.is_at(&begun));
+        record.activate(Slot::A);
+        assert!(!record.is_at(&begun));
+        record.vacate(Slot::B);
+        record.fill(Slot::B, bundle(3));
+        record.activate(Slot::B);
+        assert!(!record.is_at(&begun), "the same slot with another bundle");
+    }
+
+    #[test]
+    fn with_nothing_in_use_the_newest_is_next() {
+        let mut record = Record::default();
+        assert_eq!(record.other(), Slot::A);
+        install(&mut record, 1);
+        install(&mut record, 2);
+        assert_eq!(record.other(), Slot::B);
+        record.activate(Slot::B);
+        assert_eq!(record.other(), Slot::A);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::install::Part;
 
 /// A bundle that can be read file by file.
 pub trait Source {
+    /// Where a file is, for people.
+    fn place(&self, name: &str) -> String;
+
     /// A small file as a whole; `None` where there is none.
     ///
     /// # Errors
@@ -26,6 +29,10 @@ pub trait Source {
 pub struct Folder(pub PathBuf);
 
 impl Source for Folder {
+    fn place(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
     fn small(&mut self, name: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SlotsError> {
         let path = self.0.join(name);
         let read = || -> io::Result<Vec<u8>> {
@@ -52,5 +59,5 @@ impl Source for Folder {
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> SlotsError {
-    move |source| SlotsError::Source { path: path.to_owned(), source }
+    move |source| SlotsError::Source { place: path.display().to_string(), source }
 }

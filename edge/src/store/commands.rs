@@ -7,7 +7,7 @@
 //!
 //! Acknowledged results are kept beside the outbox for as long as their studies, to be sent again when asked.
 
-use contract::command::{CommandAck, FirstAck, Resent, SetPoints};
+use contract::command::{CommandAck, CommandOutcome, Resent, SetPoints};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::error::Doing;
@@ -54,8 +54,8 @@ pub struct PendingCommand {
     pub name: String,
     /// The message as it came.
     pub message: String,
-    /// What was answered so far, and when: that it waits, or is being executed.
-    pub said: Option<FirstAck>,
+    /// What was answered so far: that it waits, or is being executed.
+    pub said: Option<CommandOutcome>,
 }
 
 /// An answer to be published.
@@ -145,7 +145,7 @@ impl Store {
                     id: row.get(0)?,
                     name: row.get(1)?,
                     message: row.get(2)?,
-                    said: ack.map(|ack| FirstAck { outcome: ack.outcome, at: ack.at }),
+                    said: ack.map(|ack| ack.outcome),
                 })
             })
             .doing(DOING)?;

@@ -70,7 +70,7 @@ impl Station {
             demo().display()
         );
         let config = Config::parse(&text, Path::new("t.toml")).unwrap();
-        let app = App::start(&config, &demo().join("bundle"), &Restart::default()).unwrap();
+        let app = App::start(&config, (&demo().join("bundle"), None), &Restart::default()).unwrap();
         Self { app: Some(app), dir: Some(dir) }
     }
 

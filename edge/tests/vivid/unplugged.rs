@@ -37,7 +37,7 @@ impl Station {
             device.display()
         );
         let config = Config::parse(&text, Path::new("t.toml")).unwrap();
-        let app = App::start(&config, Path::new(&bundle), &Restart::default()).unwrap();
+        let app = App::start(&config, (Path::new(&bundle), None), &Restart::default()).unwrap();
         let client = Client::new(&dir.path().join("state/api.sock")).unwrap().with_timeout(LONG);
         Self { _app: app, client, _dir: dir }
     }

@@ -161,7 +161,7 @@ fn what_may_not_be_installed_is_refused_with_what_to_do() -> anyhow::Result<()> 
     let eight = bench.bundle(8)?;
     release::change(&eight, key, |manifest| manifest.format = 2)?;
     bench.refused(&eight, 65, &["format 2 is not supported"])?;
-    bench.refused(&bench.stick.path().join("nothing"), 65, &["manifest.json", "whole bundle"])?;
+    bench.refused(&bench.stick.path().join("nothing"), 66, &["manifest.json", "whole bundle"])?;
     let said = run("model install", bench.station.config(), &["https://127.0.0.1:1/b?x=1"])?;
     assert_eq!(said.status.code(), Some(66), "{}", stderr(&said));
     assert_eq!(bench.list()?, before, "nothing of it changed anything");

@@ -20,10 +20,11 @@ use crate::LONG;
 use crate::centre::{Centre, DONE, body, signed, tail};
 
 /// The steps between which the power may fail, in the order in which a station comes to them.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     "model.begun",
     "model.writing",
     "model.fetched",
+    "model.testing",
     "model.tested",
     "model.vacated",
     "model.removed",
@@ -106,10 +107,24 @@ impl Fleet {
         self.last_word(id)
     }
 
+    /// The same with a time of its own at which it expires.
+    fn ask_until(&self, id: &str, command: &Value, at: jiff::Timestamp) -> anyhow::Result<CommandAck> {
+        let mut order: Value = serde_json::from_str(&body(e2e::station::NAME, id, 1, command))?;
+        order["expires_at"] = json!(at);
+        let message = signed(&self.centre.signer, &order.to_string())?;
+        self.centre.publish(&tail(id, command), message.as_bytes(), false)?;
+        self.last_word(id)
+    }
+
     /// The version of the model that scores the next study.
     fn version(&mut self) -> anyhow::Result<u32> {
         self.studies += 1;
         Ok(self.centre.result_of(&self.station, self.studies)?.model.version)
+    }
+
+    fn version_after_start(&mut self) -> anyhow::Result<u32> {
+        self.start()?;
+        self.version()
     }
 
     fn listed(&self) -> anyhow::Result<Value> {
@@ -205,9 +220,11 @@ fn what_came_before_the_line_broke_is_not_fetched_again() -> anyhow::Result<()> 
     fleet.start()?;
     assert_eq!(came(&fleet.last_word("flaky")?), DONE);
     assert_eq!(fleet.version()?, 2);
+    // Neither of the two later requests began at the start.
     let requests = fleet.server.requests()?;
-    let resumed = requests.iter().filter(|line| line.starts_with("206") && line.contains(BALLAST)).count();
-    assert!(resumed >= 1, "{requests:#?}");
+    let ballast: Vec<&String> = requests.iter().filter(|line| line.contains(BALLAST)).collect();
+    let resumed = ballast.iter().filter(|line| line.starts_with("206") && !line.contains("bytes=0-")).count();
+    assert!(ballast.len() >= 2 && resumed + 1 >= ballast.len() && ballast[ballast.len() - 1].starts_with("206"), "{requests:#?}");
     assert!(fleet.station.stop()?.success());
     Ok(())
 }
@@ -224,6 +241,22 @@ fn a_server_that_knows_no_ranges_sends_it_all_again() -> anyhow::Result<()> {
     fleet.server.restart()?;
     assert_eq!(came(&fleet.last_word("whole")?), DONE);
     assert_eq!(fleet.version()?, 2);
+    assert!(fleet.station.stop()?.success());
+    Ok(())
+}
+
+/// A file that ends too early at a server that sends all of it each time.
+#[test]
+fn a_server_that_never_sends_it_all_is_given_up() -> anyhow::Result<()> {
+    let mut fleet = Fleet::new("max_ranges 0;", "")?;
+    fleet.start()?;
+    let install = fleet.release(2, 50_000)?;
+    fs::File::options().write(true).open(fleet.server.root().join("2").join(BALLAST))?.set_len(20_000)?;
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(10);
+    let ack = fleet.ask_until("short", &install, at)?;
+    assert_eq!(came(&ack), (CommandOutcome::Expired, Some(CommandReason::Expired)));
+    assert!(ack.detail.context("detail")?.contains("20000 of 50000 bytes came"));
+    assert_eq!(fleet.version()?, 1);
     assert!(fleet.station.stop()?.success());
     Ok(())
 }
@@ -245,7 +278,7 @@ fn every_bad_bundle_has_one_answer_and_results_flow() -> anyhow::Result<()> {
         (6, "damaged", BundleRefused),
         (7, "drifting", SelfTestFailed),
         (8, "ahead", BundleRefused),
-        (9, "absent", BundleRefused),
+        (9, "absent", DownloadFailed),
         (10, "other", BundleRefused),
     ] {
         let mut install = fleet.release(version, 50_000)?;
@@ -331,15 +364,90 @@ fn a_server_that_stays_away_is_waited_for_until_the_command_expires() -> anyhow:
     let install = fleet.release(2, 0)?;
     fleet.server.kill();
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(10);
-    let mut order: Value = serde_json::from_str(&body(e2e::station::NAME, "away", 1, &install))?;
-    order["expires_at"] = json!(at);
-    let message = signed(&fleet.centre.signer, &order.to_string())?;
-    fleet.centre.publish(&tail("away", &install), message.as_bytes(), false)?;
-    let ack = fleet.last_word("away")?;
+    let ack = fleet.ask_until("away", &install, at)?;
     assert_eq!(came(&ack), (CommandOutcome::Expired, Some(CommandReason::Expired)));
     let outcomes: Vec<_> = fleet.centre.acks("away")?.into_iter().map(|ack| ack.outcome).collect();
     assert_eq!(outcomes, [CommandOutcome::Running, CommandOutcome::Expired]);
     assert_eq!(fleet.version()?, 1);
+    assert!(fleet.station.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_later_command_takes_the_place_of_one_that_waits() -> anyhow::Result<()> {
+    let mut fleet = Fleet::new("", "")?;
+    fleet.start()?;
+    assert_eq!(came(&fleet.ask("second", &fleet.release(2, 0)?)?), DONE);
+    let third = fleet.release(3, 0)?;
+    fleet.server.kill();
+    fleet.centre.send("third", &third, false)?;
+    fleet.centre.ack("third", 1, &fleet.station)?;
+    // The way back needs no server, and is not held up by what does.
+    let back = json!({ "name": "model_rollback", "bundle_sha256": fleet.first });
+    assert_eq!(came(&fleet.ask("back", &back)?), DONE);
+    assert_eq!(came(&fleet.last_word("third")?), failed(CommandReason::Superseded));
+    assert_eq!(fleet.version()?, 1);
+    assert!(fleet.station.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_bundle_whose_test_kills_the_service_is_given_up() -> anyhow::Result<()> {
+    let mut fleet = Fleet::new("", "")?;
+    let install = fleet.release(2, 0)?;
+    fleet.centre.send("deadly", &install, true)?;
+    for _ in 0..3 {
+        fleet.station.start_halting_at("model.testing")?;
+        fleet.station.wait_for_line("edge::transition model.testing", LONG)?;
+        fleet.station.kill();
+    }
+    fleet.start()?;
+    assert_eq!(came(&fleet.last_word("deadly")?), failed(CommandReason::SelfTestFailed));
+    assert_eq!(fleet.version()?, 1);
+    assert!(!fleet.station.state_dir().join("models/incoming").exists());
+    assert!(fleet.station.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn what_the_disk_has_spoilt_comes_again() -> anyhow::Result<()> {
+    let mut fleet = Fleet::new("", "")?;
+    fleet.start()?;
+    let install = fleet.release(2, 0)?;
+    assert_eq!(came(&fleet.ask("second", &install)?), DONE);
+    let back = json!({ "name": "model_rollback", "bundle_sha256": fleet.first });
+    assert_eq!(came(&fleet.ask("back", &back)?), DONE);
+    let models = fleet.station.state_dir().join("models");
+    fs::write(models.join("b").join(MODEL_FILE), b"rust")?;
+    assert_eq!(came(&fleet.ask("again", &install)?), DONE);
+    assert_eq!(fleet.version()?, 2);
+    assert!(fleet.station.stop()?.success());
+
+    // A whole one that nobody installed is not used, nor started over and over.
+    fs::remove_dir_all(models.join("b"))?;
+    bin::succeed(std::process::Command::new("cp").arg("-rT").arg(e2e::demo_bundle()).arg(models.join("b")))?;
+    fleet.station.start()?;
+    assert_eq!(fleet.station.wait_for_exit(LONG)?.code(), Some(65), "{}", fleet.station.tail());
+    assert!(fleet.station.tail().contains("does not hold the bundle that was installed there"));
+    fleet.edge(&["model", "rollback"], &[])?;
+    assert_eq!(fleet.version_after_start()?, 1);
+    assert!(fleet.station.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn the_model_is_not_changed_while_the_service_could_not_start_anew() -> anyhow::Result<()> {
+    let mut fleet = Fleet::new("", "")?;
+    fleet.start()?;
+    let right = fs::read_to_string(fleet.station.config())?;
+    fs::write(fleet.station.config(), format!("{right}\n[a_section_of_another_version]\n"))?;
+    let install = fleet.release(2, 0)?;
+    fleet.centre.send("careful", &install, false)?;
+    fleet.station.wait_for_line("the service cannot start anew", LONG)?;
+    assert_eq!(fleet.version()?, 1, "it goes on serving");
+    fs::write(fleet.station.config(), right)?;
+    assert_eq!(came(&fleet.last_word("careful")?), DONE);
+    assert_eq!(fleet.version()?, 2);
     assert!(fleet.station.stop()?.success());
     Ok(())
 }

@@ -54,6 +54,9 @@ fn three_hundred_stations_are_watched_on_one_page() -> anyhow::Result<()> {
     centre.look(&browser, "stations", &[TABLET, DARK, DESK])?;
 
     browser.script(WATCH_FRAMES)?;
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let quiet = browser.script(FRAMES)?;
+    browser.script("window.pauses.length = 0;")?;
     for seq in 1..=BURST_EACH {
         for index in 0..STATIONS {
             let answer = ["normal", "normal", "abnormal", "normal", "uncertain", "rejected"]
@@ -64,10 +67,12 @@ fn three_hundred_stations_are_watched_on_one_page() -> anyhow::Result<()> {
     browser.open_hash("#/results")?;
     browser.wait_for_text("3,000 of 3,000")?;
     let frames = browser.script(FRAMES)?;
-    // Limits for a machine that builds something else meanwhile.
-    println!("frames in the burst of 3,000 results (count, median, 95 %, longest pause in ms): {frames}");
-    assert!(frames[1].as_f64().is_some_and(|median| median < 50.0), "{frames}");
-    assert!(frames[2].as_f64().is_some_and(|p95| p95 < 500.0), "{frames}");
+    // Beside the same page on the same machine when nothing comes; and never long enough to be taken for dead.
+    let told = format!("frames (count, median, 95 %, longest pause in ms) with nothing coming: {quiet}; in the burst of 3,000 results: {frames}");
+    println!("{told}");
+    let ratio = frames[1].as_f64().zip(quiet[1].as_f64()).map(|(burst, quiet)| burst / quiet);
+    assert!(ratio.is_some_and(|ratio| ratio < 6.0), "{told}");
+    assert!(frames[3].as_f64().is_some_and(|longest| longest < 3000.0), "{told}");
     centre.look(&browser, "results", &[TABLET, DARK, DESK])?;
 
     filters(&browser)?;
