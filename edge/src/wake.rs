@@ -1,7 +1,7 @@
 //! Waking, stopping and restarting. Wake-ups carry nothing: what is to be done lies in the store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};

@@ -83,14 +83,18 @@ pub(super) fn refuse_other_user(config: &Config, command: &str) -> Result<(), Fa
         // It will belong to whoever makes it; systemd gives it to the service's user.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
-            let message = format!("{} may not be looked at: {error}; run this as the service's user", dir.display());
+            let message =
+                format!("{} may not be looked at: {error}; run this as the service's user", dir.display());
             return Err(Failure::new(Exit::Io, message));
         }
     };
     if owner == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    let message = format!("{} belongs to another user; run this as that user: sudo -u '#{owner}' edge {command}", dir.display());
+    let message = format!(
+        "{} belongs to another user; run this as that user: sudo -u '#{owner}' edge {command}",
+        dir.display()
+    );
     Err(Failure::new(Exit::Io, message))
 }
 

@@ -233,7 +233,8 @@ impl Control {
 
     fn settle_all(&mut self) -> Result<(), StoreError> {
         let commands = self.setup.store.pending_commands()?;
-        let newest = commands.iter().rfind(|command| Wish::is_one(&command.name)).map(|command| command.id.clone());
+        let newest =
+            commands.iter().rfind(|command| Wish::is_one(&command.name)).map(|command| command.id.clone());
         let mut waiting = false;
         for command in commands {
             waiting |= !self.settle(command, newest.as_deref())?;

@@ -27,7 +27,9 @@ pub struct Bundle {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// A file could not be read.
-    #[error("cannot read {path}: {source}; install the bundle again, or copy a whole one there if bundle_dir names it")]
+    #[error(
+        "cannot read {path}: {source}; install the bundle again, or copy a whole one there if bundle_dir names it"
+    )]
     Read {
         /// The file.
         path: PathBuf,

@@ -68,7 +68,9 @@ pub enum DownloadError {
         status: u16,
     },
     /// The server's file ends too early.
-    #[error("{url} cannot be used: at the server it is shorter than the bundle's manifest says; copy the whole bundle there")]
+    #[error(
+        "{url} cannot be used: at the server it is shorter than the bundle's manifest says; copy the whole bundle there"
+    )]
     Shorter {
         /// What was asked for.
         url: String,
@@ -156,15 +158,23 @@ impl Download {
                 Trouble::Passing(why) => why,
             };
             fruitless = if some_came { 0 } else { fruitless + 1 };
-            if fruitless >= FRUITLESS_MAX || !(self.wanted)() {
+            if fruitless >= FRUITLESS_MAX {
                 return Err(DownloadError::Unreachable { url: url.to_owned(), why }.into());
             }
             log::debug!("fetching the bundle: {why}; trying again");
-            let until = Instant::now() + PAUSE_MIN * 2u32.pow(fruitless);
-            while Instant::now() < until && (self.wanted)() {
-                thread::sleep(LOOK_EVERY);
+            if !self.pause(PAUSE_MIN * 2u32.pow(fruitless)) {
+                return Err(DownloadError::Unreachable { url: url.to_owned(), why }.into());
             }
         }
+    }
+
+    /// Waits; says whether the download is still wanted then.
+    fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && (self.wanted)() {
+            thread::sleep(LOOK_EVERY);
+        }
+        (self.wanted)()
     }
 
     fn get(&self, url: &str, from: u64) -> Result<ureq::http::Response<ureq::Body>, Trouble> {

@@ -119,9 +119,9 @@ impl SlotsError {
                 Exit::Refused
             }
             Self::Source { .. } => Exit::Input,
-            Self::Download(DownloadError::Address(_) | DownloadError::Status { .. } | DownloadError::Shorter { .. }) => {
-                Exit::Input
-            }
+            Self::Download(
+                DownloadError::Address(_) | DownloadError::Status { .. } | DownloadError::Shorter { .. },
+            ) => Exit::Input,
             Self::Download(DownloadError::Authorities { .. }) => Exit::Config,
             Self::Download(_) => Exit::Unavailable,
             Self::Record { .. }
@@ -136,10 +136,7 @@ impl SlotsError {
 
     /// Whether the bundle itself is at fault, so that fetching the same again changes nothing.
     pub fn is_of_the_bundle(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(_) | Self::Bundle(_) | Self::Model(_) | Self::Deadly | Self::Slow { .. }
-        )
+        matches!(self, Self::Refused(_) | Self::Bundle(_) | Self::Model(_) | Self::Deadly | Self::Slow { .. })
     }
 }
 

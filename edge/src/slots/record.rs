@@ -227,7 +227,8 @@ impl Record {
 
     /// Forgets that the station has returned from a bundle, because somebody orders it anew.
     pub(super) fn forget_return(&mut self, bundle_sha256: &str) {
-        self.returned = self.returned.take().filter(|returned| returned.bundle.bundle_sha256 != bundle_sha256);
+        self.returned =
+            self.returned.take().filter(|returned| returned.bundle.bundle_sha256 != bundle_sha256);
     }
 
     /// Uses a slot that holds a bundle from the next start on, on trial. Going back during a trial ends it.

@@ -3,8 +3,10 @@
 mod bad;
 mod centre;
 mod models;
+mod models_bad;
 mod once;
 mod recipe;
+mod releases;
 mod rotation;
 mod settings;
 

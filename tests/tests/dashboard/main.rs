@@ -68,7 +68,9 @@ fn three_hundred_stations_are_watched_on_one_page() -> anyhow::Result<()> {
     browser.wait_for_text("3,000 of 3,000")?;
     let frames = browser.script(FRAMES)?;
     // Beside the same page on the same machine when nothing comes; and never long enough to be taken for dead.
-    let told = format!("frames (count, median, 95 %, longest pause in ms) with nothing coming: {quiet}; in the burst of 3,000 results: {frames}");
+    let told = format!(
+        "frames (count, median, 95 %, longest pause in ms) with nothing coming: {quiet}; in the burst of 3,000 results: {frames}"
+    );
     println!("{told}");
     let ratio = frames[1].as_f64().zip(quiet[1].as_f64()).map(|(burst, quiet)| burst / quiet);
     assert!(ratio.is_some_and(|ratio| ratio < 6.0), "{told}");

@@ -36,6 +36,8 @@ export function pageScreen(context: Context): Screen {
     say(forget, TEXT.forget_sure);
   });
   forget.addEventListener("blur", () => {
+    // Another window is in front: the button still has the focus of this one.
+    if (document.activeElement === forget) return;
     sure = false;
     say(forget, TEXT.forget);
   });
