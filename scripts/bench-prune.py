@@ -33,7 +33,7 @@ VALID_STUDIES_MIN = 1000
 RESAMPLES = 2000
 
 CPU = {
-    "studies": 5200, "size": 64, "findings": "hardware", "difficulty": 0.42, "views_max": 1, "epochs": 2, "steps": 1,
+    "studies": 5200, "size": 64, "findings": "hardware", "difficulty": 0.45, "views_max": 1, "epochs": 2, "steps": 1,
     "step_epochs": 1, "prune_epochs": 1, "distill": 0.0, "batch": 16, "lr": 1e-3, "prune_lr": 5e-4,
 }
 GPU = {
