@@ -7,13 +7,14 @@
 //!   attempt opens the device again.
 //! - `next()` gives the whole buffer; only `bytesused` of it is the frame.
 //! - It panics where a driver answers what it does not expect, and when a stream cannot be stopped on drop. The
-//!   caller runs this on a thread of its own and catches that; a stream that cannot be stopped is forgotten, since
-//!   two panics while dropping would end the process.
+//!   caller runs this on a thread of its own and catches that; a stream that cannot be stopped, though its device is
+//!   there, is forgotten, since two panics while dropping would end the process.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use v4l::buffer::{Flags as BufferFlags, Type};
 use v4l::capability::Flags as Capability;
 use v4l::format::{FieldOrder, FourCC};
@@ -142,7 +143,11 @@ pub(super) fn take_frames<E: From<DeviceError>>(
             stride_bytes: format.stride,
         })
     });
-    if let Err(error) = stream.stop() {
+    // Of a device that is gone nothing can be stopped, and dropping the stream closes it: held open, it would keep its number,
+    // and the same grabber plugged in again would be another one.
+    if let Err(error) = stream.stop()
+        && error.raw_os_error() != Some(Errno::NODEV.raw_os_error())
+    {
         log::warn!("the stream of {} cannot be stopped: {error}", request.device.display());
         std::mem::forget(stream);
     }
