@@ -33,6 +33,7 @@ pub mod slots;
 pub mod station;
 pub mod store;
 pub mod study;
+mod tls;
 pub mod trust;
 pub mod wake;
 pub mod web;

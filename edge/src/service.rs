@@ -24,7 +24,7 @@ use crate::slots::{Begun, Slots};
 use crate::wake::Restart;
 
 /// How long a stop may take: what is being done is finished, and the broker told.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the service until SIGTERM or SIGINT. `path` is where its configuration came from.
 pub fn run(config: &Config, path: &Path) -> Exit {

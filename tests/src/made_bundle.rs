@@ -58,11 +58,20 @@ fn save(
     manifest.files.clear();
     for (name, bytes) in [(MODEL_FILE, model(manifest.input.width_px, last)), (GOLDEN, golden)] {
         fs::write(dir.join(name), &bytes)?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        manifest.files.insert(name.to_owned(), FileFacts { sha256, size_bytes: bytes.len() as u64 });
+        manifest.files.insert(name.to_owned(), facts(&bytes));
     }
     fs::write(dir.join(MANIFEST_FILE), serde_json::to_vec_pretty(&manifest)?)?;
     Ok(())
+}
+
+/// What a manifest says of a file.
+pub(crate) fn facts(bytes: &[u8]) -> FileFacts {
+    FileFacts { sha256: sha256(bytes), size_bytes: bytes.len() as u64 }
+}
+
+/// SHA-256 in lower-case hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A PGM image for which the model answers NaN.

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use contract::bundle::{BundleManifest, FileFacts, MANIFEST_FILE, SIGNATURE_FILE};
+use contract::bundle::{BundleManifest, MANIFEST_FILE, SIGNATURE_FILE};
 use contract::preprocess::Aspect;
-use sha2::{Digest, Sha256};
 
+use crate::demo_bundle;
+use crate::made_bundle::{facts, sha256, write_mean};
 use crate::minisign::Signer;
-use crate::{demo_bundle, made_bundle};
 
 /// The file that gives a bundle weight.
 pub const BALLAST: &str = "ballast.bin";
@@ -19,15 +19,14 @@ pub const BALLAST: &str = "ballast.bin";
 /// # Errors
 /// When a file cannot be written or signed.
 pub fn write(dir: &Path, version: u32, ballast_bytes: usize, signer: &Signer) -> anyhow::Result<String> {
-    made_bundle::write_mean(dir, &demo_bundle(), Aspect::Squash)?;
+    write_mean(dir, &demo_bundle(), Aspect::Squash)?;
     // Different in each version, so that nothing of one passes for another's.
     let ballast: Vec<u8> =
         (0..ballast_bytes).map(|at| (at as u32 / 251).wrapping_mul(version) as u8).collect();
     fs::write(dir.join(BALLAST), &ballast)?;
     change(dir, Some(signer), |manifest| {
         manifest.version = version;
-        let facts = FileFacts { sha256: sha256(&ballast), size_bytes: ballast.len() as u64 };
-        manifest.files.insert(BALLAST.to_owned(), facts);
+        manifest.files.insert(BALLAST.to_owned(), facts(&ballast));
     })
 }
 
@@ -50,8 +49,4 @@ pub fn change(
         None => fs::remove_file(dir.join(SIGNATURE_FILE))?,
     }
     Ok(sha256(&json))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::demo_broker;
 use crate::exit::Exit;
 use crate::publish::watch::{Watch, WatchError};
+use crate::service::DRAIN_MAX;
 use crate::wake::Restart;
 
 const STATION: &str = "demo";
@@ -24,7 +25,6 @@ const STATION: &str = "demo";
 const ONCE_MAX: Duration = Duration::from_secs(600);
 /// Between two studies, so that an onlooker can follow.
 const PAUSE_MS: u64 = 300;
-const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Show the whole station on this machine: embedded broker, demo bundle, replayed phantom studies
 #[derive(Debug, Parser)]

@@ -1,13 +1,13 @@
 //! `edge model`: bundles looked at, installed and put to use.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use contract::bundle::{MANIFEST_FILE, SIGNATURE_FILE};
+use contract::bundle::SIGNATURE_FILE;
 use serde_json::{Value, json};
 
 use super::common::{Failure, StationArgs, finish, print_json, refuse_other_user};
@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::inference::{Bundle, Model};
-use crate::slots::{Download, Folder, Installed, Placed, Rules, Slot, Slots, SlotsError, Source};
+use crate::slots::{Download, Folder, Installed, Placed, Rules, Slot, Slots, SlotsError, Source, in_time};
+use crate::wake::Stop;
 
 const EXAMPLE: &str = "\
 A station has two slots for bundles: one serves, the other takes the next one
@@ -121,11 +122,8 @@ fn verify(station: &StationArgs, dir: &Path) -> Result<Exit, Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{} version {}, bundle {}", summary.name, summary.version, summary.bundle_sha256)?;
     writeln!(out, "files      {} whole", bundle.manifest.files.len())?;
-    let mut folder = Folder(dir.to_owned());
-    let mut read = |name| folder.small(name, u64::from(u32::MAX)).map(Option::unwrap_or_default);
-    let (manifest, signature) = (read(MANIFEST_FILE)?, read(SIGNATURE_FILE)?);
-    let signature = String::from_utf8(signature).ok().filter(|text| !text.is_empty());
-    let judged = rules.signer(&manifest, signature.as_deref()).and_then(|key| {
+    let signature = fs::read_to_string(dir.join(SIGNATURE_FILE)).ok();
+    let judged = rules.signer(&bundle.manifest_json, signature.as_deref()).and_then(|key| {
         writeln!(out, "signature  by {key}").ok();
         rules.allow(&bundle.manifest)
     });
@@ -133,31 +131,22 @@ fn verify(station: &StationArgs, dir: &Path) -> Result<Exit, Failure> {
     let (pairs, golden_ms) = (bundle.manifest.golden.len(), model.golden_ms());
     writeln!(out, "self-test  {pairs} golden images come out as recorded, {golden_ms:.0} ms each")?;
     judged.map_err(SlotsError::from)?;
-    let max_ms = config.model.view_max_ms;
-    if golden_ms > max_ms as f64 {
-        return Err(SlotsError::Slow { found_ms: golden_ms, max_ms }.into());
-    }
+    in_time(&model, config.model.view_max_ms)?;
     writeln!(out, "ok")?;
     Ok(Exit::Ok)
 }
 
-/// The slots, unless the configuration names a bundle.
-fn slots(config: &Config) -> Result<Slots, Failure> {
-    let named = || SlotsError::Named(config.bundle_dir.clone().unwrap_or_default());
-    Slots::of(config).ok_or_else(|| named().into())
-}
-
-/// The same, to be changed: what another user made there, the service could not change.
+/// The slots, to be changed: what another user made there, the service could not change.
 fn own_slots(config: &Config) -> Result<Slots, Failure> {
     refuse_other_user(config, "model ...")?;
-    slots(config)
+    Ok(Slots::needed(config)?)
 }
 
 fn install(station: &StationArgs, from: &str, activate: bool) -> Result<Exit, Failure> {
     let config = station.load()?;
     let slots = own_slots(&config)?;
     let mut source: Box<dyn Source> = if Download::is_address(from) {
-        Box::new(Download::new(from, &config.model, Arc::new(|| true)).map_err(SlotsError::from)?)
+        Box::new(Download::new(from, &config.model, Stop::default()).map_err(SlotsError::from)?)
     } else {
         Box::new(Folder(PathBuf::from(from)))
     };
@@ -234,7 +223,7 @@ fn follow(config: &Config, slots: &Slots, bundle: &Installed) -> Result<Exit, Fa
 
 fn list(station: &StationArgs, as_json: bool) -> Result<Exit, Failure> {
     let config = station.load()?;
-    let slots = slots(&config)?;
+    let slots = Slots::needed(&config)?;
     let record = slots.record()?;
     let active = record.active().map(|(slot, _)| slot);
     if as_json {

@@ -4,7 +4,7 @@
 //! secrets, doctor's findings). The log is free text, so whatever the store knows to be private is struck out of it too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::doctor;
 use crate::exit::Exit;
 use crate::figures;
 use crate::slots::Slots;
-use crate::store::{Inspection, StoreError};
+use crate::store::{Inspection, StoreError, sync_dir};
 
 const EXAMPLE: &str = "\
 In it: versions, the configuration without passwords and names to log in with,
@@ -262,7 +262,7 @@ fn archive(out: &Path, folder: &str, files: &BTreeMap<&str, String>, at: Timesta
     draft.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     draft.as_file().sync_all()?;
     draft.persist(out).map_err(|error| error.error)?;
-    File::open(parent)?.sync_all()
+    sync_dir(parent)
 }
 
 #[cfg(test)]

@@ -4,9 +4,6 @@
 //! it does only after it has started anew; so a power cut at any point is followed by another attempt, which finds what
 //! the one before has achieved. A line that is down is waited for until the command expires.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +12,8 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use super::judge::Refusal;
 use crate::config::Config;
-use crate::slots::{Download, Record, Rules, Slots, SlotsError, Wanted};
+use crate::slots::{Download, Record, Rules, Slots, SlotsError};
+use crate::wake::Stop;
 
 /// How long after an attempt that came to nothing the next one is made.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -72,49 +70,53 @@ type Attempt = Result<(), (Refusal, bool)>;
 struct Running {
     id: String,
     attempt: Receiver<Attempt>,
-    wanted: Arc<AtomicBool>,
+    stop: Stop,
 }
 
-/// An attempt that came to nothing.
+/// The last attempt, which came to nothing.
 struct Tried {
+    id: String,
     again_at: Instant,
     why: String,
 }
 
 /// Fulfils wishes, one after the other.
 pub(super) struct Switch {
-    slots: Option<Slots>,
     config: Config,
     /// The bundle that serves.
     serving: String,
     running: Option<Running>,
-    tried: BTreeMap<String, Tried>,
+    tried: Option<Tried>,
 }
 
 impl Switch {
     pub(super) fn new(config: &Config, serving: &str) -> Self {
-        Self {
-            slots: Slots::of(config),
-            config: config.clone(),
-            serving: serving.to_owned(),
-            running: None,
-            tried: BTreeMap::new(),
-        }
+        Self { config: config.clone(), serving: serving.to_owned(), running: None, tried: None }
+    }
+
+    fn slots(&self) -> Result<Slots, SlotsError> {
+        Slots::needed(&self.config)
+    }
+
+    /// What came of the last attempt, if it was for this command.
+    fn tried(&self, id: &str) -> Option<&Tried> {
+        self.tried.as_ref().filter(|tried| tried.id == id)
     }
 
     /// The bundle that is to be used in place of the one that serves, if there is one.
     pub(super) fn next_bundle(&self) -> Option<String> {
-        let record = self.slots.as_ref()?.record().ok()?;
+        let record = self.slots().ok()?.record().ok()?;
         let (_, bundle) = record.active()?;
         (bundle.bundle_sha256 != self.serving).then(|| bundle.to_string())
     }
 
     /// How a wish stands that was worked on before, by this run of the service or another; nothing is begun for it.
     pub(super) fn look(&mut self, id: &str, wish: &Wish, now: Instant) -> Standing {
-        let Some(slots) = &self.slots else {
-            return Standing::Failed(named(&self.config));
+        let record = match self.slots() {
+            Ok(slots) => slots.record(),
+            Err(error) => return Standing::Failed(Refusal::new(reason(&error), error.to_string())),
         };
-        let record = match slots.record() {
+        let record = match record {
             Ok(record) => record,
             Err(error) => return Standing::Waiting(Some(error.to_string())),
         };
@@ -127,13 +129,13 @@ impl Switch {
         }
         match &self.running {
             Some(running) if running.id == id => self.look_at_attempt(now),
-            _ => Standing::Waiting(self.tried.get(id).map(|tried| tried.why.clone())),
+            _ => Standing::Waiting(self.tried(id).map(|tried| tried.why.clone())),
         }
     }
 
     /// Gets a wish on that waits.
     pub(super) fn get_on(&mut self, id: &str, wish: &Wish, now: Instant) -> Standing {
-        let resting = self.tried.get(id).filter(|tried| now < tried.again_at);
+        let resting = self.tried(id).filter(|tried| now < tried.again_at);
         if self.running.is_some() || resting.is_some() {
             return Standing::Waiting(resting.map(|tried| tried.why.clone()));
         }
@@ -142,7 +144,9 @@ impl Switch {
 
     /// A wish is new: what became of the same one before does not count.
     pub(super) fn welcome(&self, wish: &Wish) {
-        if let Some(Err(error)) = self.slots.as_ref().map(|slots| slots.forget_return(&wish.bundle_sha256)) {
+        if let Ok(slots) = self.slots()
+            && let Err(error) = slots.forget_return(&wish.bundle_sha256)
+        {
             log::warn!("{error}");
         }
     }
@@ -150,23 +154,22 @@ impl Switch {
     /// Nothing more is done for a wish, as soon as it can be left.
     pub(super) fn leave(&self, id: &str) {
         if let Some(running) = self.running.as_ref().filter(|running| running.id == id) {
-            running.wanted.store(false, Ordering::Relaxed);
+            running.stop.stop();
         }
     }
 
     fn begin(&mut self, id: &str, wish: &Wish) -> Standing {
-        let Some(slots) = self.slots.clone() else { return Standing::Waiting(None) };
+        let Ok(slots) = self.slots() else { return Standing::Waiting(None) };
         let (sender, attempt) = bounded(1);
-        let (config, wish, wanted) = (self.config.clone(), wish.clone(), Arc::new(AtomicBool::new(true)));
-        let flag = Arc::clone(&wanted);
+        let (config, wish, stop) = (self.config.clone(), wish.clone(), Stop::default());
+        let told = stop.clone();
         let spawned = thread::Builder::new().name("switch".to_owned()).spawn(move || {
-            let wanted: Wanted = Arc::new(move || flag.load(Ordering::Relaxed));
             // Nobody waits for it any more when the service stops.
-            let _ = sender.send(fulfil(&slots, &config, &wish, wanted));
+            let _ = sender.send(fulfil(&slots, &config, &wish, told));
         });
         match spawned {
             Ok(_) => {
-                self.running = Some(Running { id: id.to_owned(), attempt, wanted });
+                self.running = Some(Running { id: id.to_owned(), attempt, stop });
                 Standing::Running
             }
             Err(error) => Standing::Waiting(Some(format!("a thread cannot be started: {error}"))),
@@ -194,7 +197,7 @@ impl Switch {
         }
         log::warn!("the bundle is not installed yet: {}; trying again", refusal.detail);
         let why = refusal.detail;
-        self.tried.insert(id, Tried { again_at: now + RETRY_AFTER, why: why.clone() });
+        self.tried = Some(Tried { id, again_at: now + RETRY_AFTER, why: why.clone() });
         Standing::Waiting(Some(why))
     }
 }
@@ -206,15 +209,10 @@ fn came_back(record: &Record, wish: &Wish) -> Option<String> {
         .then(|| format!("the station has returned to the bundle before, because {}", returned.why))
 }
 
-fn named(config: &Config) -> Refusal {
-    let dir = config.bundle_dir.clone().unwrap_or_default();
-    Refusal::new(CommandReason::NotAllowed, SlotsError::Named(dir).to_string())
-}
-
-fn fulfil(slots: &Slots, config: &Config, wish: &Wish, wanted: Wanted) -> Attempt {
+fn fulfil(slots: &Slots, config: &Config, wish: &Wish, stop: Stop) -> Attempt {
     let rules = Rules::of(config);
     let attempt = match &wish.url {
-        Some(url) => Download::new(url, &config.model, wanted)
+        Some(url) => Download::new(url, &config.model, stop)
             .map_err(SlotsError::from)
             .and_then(|mut source| fetch(slots, &mut source, &rules, &wish.bundle_sha256)),
         None => go_back(slots, &rules, &wish.bundle_sha256),
@@ -262,7 +260,7 @@ fn reason(error: &SlotsError) -> CommandReason {
         SlotsError::Model(_) | SlotsError::Slow { .. } | SlotsError::Deadly => CommandReason::SelfTestFailed,
         SlotsError::Empty | SlotsError::NotThere(_) => CommandReason::OtherBundle,
         SlotsError::Busy(_) | SlotsError::OnTrial => CommandReason::Busy,
-        SlotsError::Io { .. } | SlotsError::Space { .. } | SlotsError::Record { .. } => {
+        SlotsError::State(_) | SlotsError::Space { .. } | SlotsError::Record { .. } => {
             CommandReason::StoreFailing
         }
         SlotsError::Named(_) | SlotsError::NoModel(_) | SlotsError::Direction(_) => CommandReason::NotAllowed,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use contract::bundle::{BundleManifest, MANIFEST_FILE, MODEL_FILE, ManifestError};
+use contract::bundle::{BundleManifest, FileFacts, MANIFEST_FILE, MODEL_FILE, ManifestError};
 use contract::result::ModelSummary;
 use sha2::{Digest, Sha256};
 
@@ -18,6 +18,8 @@ const FILE_MAX_BYTES: u64 = 256 << 20;
 pub struct Bundle {
     /// The manifest.
     pub manifest: BundleManifest,
+    /// The manifest as it lies there: what is signed.
+    pub manifest_json: Vec<u8>,
     /// SHA-256 of the manifest's bytes: the bundle's identity.
     pub manifest_sha256: String,
     files: BTreeMap<String, Vec<u8>>,
@@ -66,31 +68,16 @@ impl Bundle {
     /// # Errors
     /// When a file is missing or unreadable, the manifest is not usable, or a file differs from it.
     pub fn load(dir: &Path) -> Result<Self, BundleError> {
-        let manifest_bytes = read_limited(&dir.join(MANIFEST_FILE), MANIFEST_MAX_BYTES)?;
-        let manifest = BundleManifest::parse(&manifest_bytes)
+        let manifest_json = read_limited(&dir.join(MANIFEST_FILE), MANIFEST_MAX_BYTES)?;
+        let manifest = BundleManifest::parse(&manifest_json)
             .map_err(|source| BundleError::Manifest { dir: dir.to_owned(), source })?;
 
         let mut files = BTreeMap::new();
         for (name, facts) in &manifest.files {
-            let path = dir.join(name);
-            let damaged = |what, found: String, expected: String| BundleError::Damaged {
-                path: path.clone(),
-                what,
-                found,
-                expected,
-            };
-            let bytes = read_limited(&path, FILE_MAX_BYTES)?;
-            if bytes.len() as u64 != facts.size_bytes {
-                let (found, expected) = (bytes.len(), facts.size_bytes);
-                return Err(damaged("size", format!("{found} bytes"), format!("{expected} bytes")));
-            }
-            let found = hex::encode(Sha256::digest(&bytes));
-            if !found.eq_ignore_ascii_case(&facts.sha256) {
-                return Err(damaged("SHA-256", found, facts.sha256.clone()));
-            }
-            files.insert(name.clone(), bytes);
+            files.insert(name.clone(), read_file(&dir.join(name), facts)?);
         }
-        Ok(Self { manifest, manifest_sha256: hex::encode(Sha256::digest(&manifest_bytes)), files })
+        let manifest_sha256 = identity(&manifest_json);
+        Ok(Self { manifest, manifest_json, manifest_sha256, files })
     }
 
     /// The model as results name it.
@@ -106,6 +93,31 @@ impl Bundle {
     pub(super) fn file(&self, name: &str) -> &[u8] {
         self.files.get(name).map_or(&[], Vec::as_slice)
     }
+}
+
+/// A bundle's identity: the SHA-256 of its manifest's bytes.
+pub fn identity(manifest_json: &[u8]) -> String {
+    hex::encode(Sha256::digest(manifest_json))
+}
+
+/// Reads a file that a manifest lists.
+///
+/// # Errors
+/// When it cannot be read, or its size or its hash is another.
+pub fn read_file(path: &Path, facts: &FileFacts) -> Result<Vec<u8>, BundleError> {
+    let bytes = read_limited(path, FILE_MAX_BYTES)?;
+    let damaged = |what, found: String, expected: String| {
+        Err(BundleError::Damaged { path: path.to_owned(), what, found, expected })
+    };
+    if bytes.len() as u64 != facts.size_bytes {
+        let (found, expected) = (bytes.len(), facts.size_bytes);
+        return damaged("size", format!("{found} bytes"), format!("{expected} bytes"));
+    }
+    let found = hex::encode(Sha256::digest(&bytes));
+    if !found.eq_ignore_ascii_case(&facts.sha256) {
+        return damaged("SHA-256", found, facts.sha256.clone());
+    }
+    Ok(bytes)
 }
 
 fn read_limited(path: &Path, max_bytes: u64) -> Result<Vec<u8>, BundleError> {

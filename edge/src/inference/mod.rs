@@ -7,6 +7,6 @@ mod bundle;
 mod compose;
 mod model;
 
-pub use bundle::{Bundle, BundleError, MANIFEST_MAX_BYTES};
+pub use bundle::{Bundle, BundleError, MANIFEST_MAX_BYTES, identity, read_file};
 pub use compose::{compose, scored_view};
 pub use model::{Model, ModelError, ViewScore};

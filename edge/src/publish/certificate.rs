@@ -11,6 +11,7 @@ use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use x509_cert::der::Decode;
 
 use super::{MqttConfig, SetupError, tls};
+use crate::tls::provider;
 
 /// Within this time before its end a certificate should be replaced.
 const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -96,7 +97,7 @@ pub(super) struct Recorder {
 impl Recorder {
     /// A recorder that trusts these authorities.
     pub(super) fn new(roots: RootCertStore) -> Result<Self, SetupError> {
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), tls::provider())
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|error| SetupError::Tls(error.to_string()))?;
         Ok(Self { verifier, shown: Mutex::default() })

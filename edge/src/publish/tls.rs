@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -16,6 +15,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use super::{MqttConfig, SetupError};
 use crate::clock::{WallClock, timestamp};
 use crate::store::Store;
+use crate::tls::provider;
 
 /// The TLS configuration for a broker; `None` when the connection is plain text. The files are read each time,
 /// so that a renewed certificate is used at the next connect. Certificates are judged by `clock`.
@@ -56,10 +56,6 @@ pub(super) fn roots(config: &MqttConfig) -> Result<Option<RootCertStore>, SetupE
         roots.add(certificate).map_err(|error| unusable("mqtt.ca_file", ca_file, &error))?;
     }
     Ok(Some(roots))
-}
-
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// The certificates of a PEM file that the configuration names under `key`.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::crypto::CryptoProvider;
 use ureq::Agent;
 use ureq::http::header::{CONTENT_RANGE, RANGE};
 use ureq::http::{HeaderMap, StatusCode};
@@ -21,6 +20,8 @@ use super::error::SlotsError;
 use super::install::Part;
 use super::source::Source;
 use crate::client::encoded;
+use crate::tls;
+use crate::wake::Stop;
 
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -92,14 +93,11 @@ impl DownloadError {
     }
 }
 
-/// Says whether a download is still wanted.
-pub type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
-
 /// A bundle's folder on a web server.
 pub struct Download {
     agent: Agent,
     base: String,
-    wanted: Wanted,
+    stop: Stop,
 }
 
 impl Download {
@@ -108,11 +106,11 @@ impl Download {
         text.contains("://")
     }
 
-    /// Asks nothing yet. The download ends early once it is not `wanted` any more.
+    /// Asks nothing yet. The download ends early once it is stopped.
     ///
     /// # Errors
     /// When the address is none, or the authorities cannot be read.
-    pub fn new(url: &str, config: &ModelConfig, wanted: Wanted) -> Result<Self, DownloadError> {
+    pub fn new(url: &str, config: &ModelConfig, stop: Stop) -> Result<Self, DownloadError> {
         let base = url.trim_end_matches('/');
         let encrypted = check(base).ok_or_else(|| DownloadError::Address(url.to_owned()))?;
         let mut builder = Agent::config_builder()
@@ -128,11 +126,11 @@ impl Download {
             builder = builder.tls_config(
                 TlsConfig::builder()
                     .root_certs(authorities(&config.ca_file)?)
-                    .unversioned_rustls_crypto_provider(provider())
+                    .unversioned_rustls_crypto_provider(tls::provider())
                     .build(),
             );
         }
-        Ok(Self { agent: builder.build().into(), base: base.to_owned(), wanted })
+        Ok(Self { agent: builder.build().into(), base: base.to_owned(), stop })
     }
 
     fn url(&self, name: &str) -> String {
@@ -168,13 +166,13 @@ impl Download {
         }
     }
 
-    /// Waits; says whether the download is still wanted then.
+    /// Waits; says whether the download is to go on then.
     fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
-        while Instant::now() < until && (self.wanted)() {
+        while Instant::now() < until && !self.stop.is_stopped() {
             thread::sleep(LOOK_EVERY);
         }
-        (self.wanted)()
+        !self.stop.is_stopped()
     }
 
     fn get(&self, url: &str, from: u64) -> Result<ureq::http::Response<ureq::Body>, Trouble> {
@@ -246,7 +244,7 @@ impl Source for Download {
                 StatusCode::RANGE_NOT_SATISFIABLE => return Err((shorter(&url), false)),
                 other => return Err((refused(&url, other), false)),
             }
-            let mut body = WhileWanted { inner: answer.into_body().into_reader(), wanted: &self.wanted };
+            let mut body = UntilStopped { inner: answer.into_body().into_reader(), stop: &self.stop };
             let mut cut_off = None;
             let appended = part.append(&mut body, |source| {
                 cut_off = Some(source.to_string());
@@ -268,14 +266,14 @@ impl Source for Download {
 }
 
 /// A body that ends with an error once it is not wanted any more.
-struct WhileWanted<'a, R> {
+struct UntilStopped<'a, R> {
     inner: R,
-    wanted: &'a Wanted,
+    stop: &'a Stop,
 }
 
-impl<R: Read> Read for WhileWanted<'_, R> {
+impl<R: Read> Read for UntilStopped<'_, R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if !(self.wanted)() {
+        if self.stop.is_stopped() {
             return Err(io::Error::other("it is not wanted any more"));
         }
         self.inner.read(bytes)
@@ -325,10 +323,6 @@ fn authorities(path: &Path) -> Result<RootCerts, DownloadError> {
     Ok(RootCerts::Specific(Arc::new(certificates)))
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,7 +363,7 @@ mod tests {
     #[test]
     fn names_are_encoded_level_by_level() {
         let download =
-            Download::new("http://127.0.0.1:1/a/", &ModelConfig::default(), Arc::new(|| true)).unwrap();
+            Download::new("http://127.0.0.1:1/a/", &ModelConfig::default(), Stop::default()).unwrap();
         assert_eq!(download.url("golden/0 é.png"), "http://127.0.0.1:1/a/golden/0%20%C3%A9.png");
     }
 }

@@ -6,21 +6,15 @@ use std::path::PathBuf;
 use super::download::DownloadError;
 use crate::exit::Exit;
 use crate::inference::{BundleError, ModelError};
+use crate::store::StoreError;
 use crate::trust::TrustError;
 
 /// Why a slot could not be filled, used or read. What was in use before still is.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotsError {
-    /// A file or folder could not be written, read or moved.
-    #[error("cannot {doing} {path}: {source}; check the space and the permissions of the state directory")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A file or folder of the state directory.
+    #[error(transparent)]
+    State(#[from] StoreError),
     /// The record of the slots is not one.
     #[error(
         "{path} cannot be understood: {problem}; where a newer version wrote it, install that version again, else remove \
@@ -113,7 +107,7 @@ impl SlotsError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Io { .. } | Self::Space { .. } => Exit::Io,
+            Self::State(_) | Self::Space { .. } => Exit::Io,
             Self::Named(_) => Exit::Config,
             Self::Empty | Self::NotThere(_) | Self::Direction(_) | Self::OnTrial | Self::Busy(_) => {
                 Exit::Refused

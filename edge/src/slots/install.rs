@@ -10,19 +10,20 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use contract::bundle::{BundleManifest, FileFacts, MANIFEST_FILE, SIGNATURE_FILE};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
-use sha2::{Digest, Sha256};
 
 use super::error::{Refusal, SlotsError};
 use super::judge::{self, Rules};
 use super::record::{Installed, Record, Slot};
 use super::source::Source;
 use super::{Slots, cannot};
-use crate::inference::{Bundle, BundleError, MANIFEST_MAX_BYTES, Model};
+use crate::inference::{Bundle, BundleError, MANIFEST_MAX_BYTES, Model, identity, read_file};
+use crate::store::sync_dir;
 
 const SIGNATURE_MAX_BYTES: u64 = 4096;
 const CHUNK_LEN: usize = 1 << 16;
@@ -95,38 +96,6 @@ impl Part {
             self.length += read as u64;
             crate::transition("model.writing");
         }
-        Ok(())
-    }
-
-    /// What is wrong with it, if anything is: its length or its hash.
-    fn damage(&self, facts: &FileFacts) -> Result<Option<BundleError>, SlotsError> {
-        let damaged = |what, found: String, expected: String| {
-            Ok(Some(BundleError::Damaged { path: self.path.clone(), what, found, expected }))
-        };
-        if !self.is_whole() {
-            let (found, expected) = (self.length, self.size_bytes);
-            return damaged("size", format!("{found} bytes"), format!("{expected} bytes"));
-        }
-        let mut hash = Sha256::new();
-        let mut file = File::open(&self.path).map_err(cannot("read", &self.path))?;
-        io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(cannot("read", &self.path))?;
-        let found = hex::encode(hash.finalize());
-        if found.eq_ignore_ascii_case(&facts.sha256) {
-            return Ok(None);
-        }
-        damaged("SHA-256", found, facts.sha256.clone())
-    }
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -255,7 +224,7 @@ impl Slots {
             crate::transition("model.fetched");
         }
         for dir in &dirs {
-            sync_dir(dir)?;
+            sync_dir(dir).map_err(cannot("sync", dir))?;
         }
         Ok(())
     }
@@ -267,20 +236,13 @@ impl Slots {
             return Err(SlotsError::Deadly);
         }
         crate::transition("model.testing");
-        let tested = self.test(bundle);
+        let tested =
+            Model::load(bundle).map_err(SlotsError::from).and_then(|model| in_time(&model, self.view_max_ms));
         self.change(|record| {
             record.end_test();
             Ok(())
         })?;
         tested
-    }
-
-    fn test(&self, bundle: &Bundle) -> Result<(), SlotsError> {
-        let (found_ms, max_ms) = (Model::load(bundle)?.golden_ms(), self.view_max_ms);
-        if found_ms > max_ms as f64 {
-            return Err(SlotsError::Slow { found_ms, max_ms });
-        }
-        Ok(())
     }
 
     fn room_for(&self, bytes: u64) -> Result<(), SlotsError> {
@@ -314,7 +276,7 @@ impl Slots {
         remove_dir(&dir)?;
         crate::transition("model.removed");
         fs::rename(incoming, &dir).map_err(cannot("rename", incoming))?;
-        sync_dir(self.dir())?;
+        sync_dir(self.dir()).map_err(cannot("sync", self.dir()))?;
         crate::transition("model.placed");
         self.change(|record| {
             // Nobody else fills slots meanwhile, and only a filled one can be activated.
@@ -338,6 +300,18 @@ impl Slots {
     }
 }
 
+/// Whether a model is fast enough on this machine.
+///
+/// # Errors
+/// When a view takes longer than `max_ms`.
+pub fn in_time(model: &Model, max_ms: u64) -> Result<(), SlotsError> {
+    let found_ms = model.golden_ms();
+    if found_ms > max_ms as f64 {
+        return Err(SlotsError::Slow { found_ms, max_ms });
+    }
+    Ok(())
+}
+
 fn free(record: &Record) -> Result<Slot, SlotsError> {
     record.free().ok_or(SlotsError::OnTrial)
 }
@@ -354,7 +328,7 @@ fn head(source: &mut dyn Source, rules: &Rules) -> Result<Head, SlotsError> {
     let manifest = BundleManifest::parse(&json)
         .map_err(|source| BundleError::Manifest { dir: PathBuf::from(MANIFEST_FILE), source })?;
     rules.allow(&manifest)?;
-    let (bundle_sha256, signature) = (judge::identity(&json), signature.unwrap_or_default());
+    let (bundle_sha256, signature) = (identity(&json), signature.unwrap_or_default());
     Ok(Head { json, signature, manifest, bundle_sha256, signed_by })
 }
 
@@ -366,26 +340,15 @@ fn complete(
     facts: &FileFacts,
     part: &mut Part,
 ) -> Result<(), SlotsError> {
-    let continued = part.length > 0;
-    if !part.is_whole() {
-        source.rest(name, part)?;
-    }
-    match part.damage(facts)? {
-        None => return Ok(()),
-        Some(_) if continued => {
-            part.restart()?;
+    let mut once_more = part.length > 0;
+    loop {
+        if !part.is_whole() {
             source.rest(name, part)?;
         }
-        Some(damage) => {
-            part.restart()?;
+        let Err(damage) = read_file(&part.path, facts) else { return Ok(()) };
+        part.restart()?;
+        if !mem::take(&mut once_more) {
             return Err(damage.into());
-        }
-    }
-    match part.damage(facts)? {
-        None => Ok(()),
-        Some(damage) => {
-            part.restart()?;
-            Err(damage.into())
         }
     }
 }
@@ -395,8 +358,4 @@ fn remove_dir(dir: &Path) -> Result<(), SlotsError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("remove", dir)(error)),
         _ => Ok(()),
     }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), SlotsError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(cannot("sync", dir))
 }

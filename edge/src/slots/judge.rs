@@ -1,7 +1,6 @@
 //! Whether a bundle may be used on this station, by what its manifest says and who signed it. Pure.
 
 use contract::bundle::{BundleManifest, Purpose};
-use sha2::{Digest, Sha256};
 
 use super::error::Refusal;
 use crate::config::Config;
@@ -50,11 +49,6 @@ impl Rules {
         }
         Ok(())
     }
-}
-
-/// A bundle's identity: the hash of its manifest's bytes.
-pub(super) fn identity(manifest: &[u8]) -> String {
-    hex::encode(Sha256::digest(manifest))
 }
 
 /// Versions only rise: an older bundle that somebody kept, signature and all, must not come back.

@@ -17,24 +17,25 @@ mod record;
 mod source;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use contract::bundle::{MANIFEST_FILE, SIGNATURE_FILE};
+use contract::bundle::SIGNATURE_FILE;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 pub use config::ModelConfig;
-pub use download::{Download, DownloadError, Wanted};
+pub use download::{Download, DownloadError};
 pub use error::{Refusal, SlotsError};
-pub use install::{Part, Placed};
+pub use install::{Part, Placed, in_time};
 pub use judge::Rules;
 pub use record::{Begun, Installed, Record, Returned, Slot, Trial};
 pub use source::{Folder, Source};
 
 use crate::config::Config;
 use crate::inference::Bundle;
+use crate::store::{io_error, write_durably};
 
 const RECORD_FILE: &str = "slots.json";
 
@@ -51,13 +52,20 @@ pub struct Slots {
 impl Slots {
     /// Those of a configuration; `None` where it names a bundle instead. Nothing is opened or made.
     pub fn of(config: &Config) -> Option<Self> {
-        let slots = Self {
+        config.bundle_dir.is_none().then(|| Self {
             state_dir: config.state_dir.clone(),
             dir: config.state_dir.join("models"),
             view_max_ms: config.model.view_max_ms,
             reserve_bytes: config.limits.disk_free_min_mib << 20,
-        };
-        config.bundle_dir.is_none().then_some(slots)
+        })
+    }
+
+    /// The same, where nothing can be done without them.
+    ///
+    /// # Errors
+    /// When the configuration names a bundle instead.
+    pub fn needed(config: &Config) -> Result<Self, SlotsError> {
+        Self::of(config).ok_or_else(|| SlotsError::Named(config.bundle_dir.clone().unwrap_or_default()))
     }
 
     /// The bundle that a station uses, or would at its next start: the one its configuration names, else the slot in use.
@@ -65,14 +73,13 @@ impl Slots {
     /// # Errors
     /// When there is none, or the record cannot be read.
     pub fn bundle_dir(config: &Config) -> Result<PathBuf, SlotsError> {
-        match (Self::of(config), &config.bundle_dir) {
-            (_, Some(named)) => Ok(named.clone()),
-            (Some(slots), None) => {
-                let active = slots.record()?.active().map(|(slot, _)| slot);
-                Ok(slots.slot_dir(active.ok_or_else(|| SlotsError::NoModel(slots.dir.clone()))?))
-            }
-            (None, None) => Err(SlotsError::NoModel(config.state_dir.join("models"))),
-        }
+        let slots = match Self::needed(config) {
+            Ok(slots) => slots,
+            Err(SlotsError::Named(dir)) => return Ok(dir),
+            Err(error) => return Err(error),
+        };
+        let active = slots.record()?.active().map(|(slot, _)| slot);
+        Ok(slots.slot_dir(active.ok_or_else(|| SlotsError::NoModel(slots.dir.clone()))?))
     }
 
     /// The folder of the slots.
@@ -113,12 +120,10 @@ impl Slots {
     /// When it may not be used, or the record cannot be written. What was in use stays in use.
     pub fn activate(&self, slot: Slot, rules: &Rules) -> Result<Installed, SlotsError> {
         let known = self.record()?.bundle(slot).cloned().ok_or(SlotsError::Empty)?;
-        let dir = self.slot_dir(slot);
         let bundle = self.whole(slot, &known)?;
-        let manifest = fs::read(dir.join(MANIFEST_FILE)).map_err(cannot("read", &dir))?;
-        let signature = fs::read_to_string(dir.join(SIGNATURE_FILE)).ok();
+        let signature = fs::read_to_string(self.slot_dir(slot).join(SIGNATURE_FILE)).ok();
         // Keys may have changed since it was installed.
-        rules.signer(&manifest, signature.as_deref())?;
+        rules.signer(&bundle.manifest_json, signature.as_deref())?;
         rules.allow(&bundle.manifest)?;
         self.try_out(&bundle)?;
         self.use_from_now(slot, &known.bundle_sha256)?;
@@ -234,12 +239,7 @@ impl Slots {
 
     /// Writes a file that is there as a whole or as it was before.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), SlotsError> {
-        let parent = path.parent().unwrap_or(&self.dir);
-        let mut draft = tempfile::NamedTempFile::new_in(parent).map_err(cannot("write", path))?;
-        draft.write_all(bytes).map_err(cannot("write", path))?;
-        draft.as_file().sync_all().map_err(cannot("sync", path))?;
-        draft.persist(path).map_err(|error| cannot("rename", path)(error.error))?;
-        File::open(parent).and_then(|dir| dir.sync_all()).map_err(cannot("sync", parent))
+        write_durably(path, &mut &*bytes).map_err(cannot("write", path))
     }
 
     /// Makes a folder of the state directory, and the state directory itself.
@@ -257,5 +257,6 @@ impl Slots {
 
 /// An error of the slots' own files.
 fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SlotsError {
-    move |source| SlotsError::Io { doing, path: path.to_owned(), source }
+    let error = io_error(doing, path);
+    move |source| error(source).into()
 }

@@ -270,7 +270,7 @@ impl Store {
 }
 
 /// Temporary file, sync, rename, sync of the directory.
-fn write_durably(path: &Path, content: &mut dyn Read) -> io::Result<()> {
+pub(crate) fn write_durably(path: &Path, content: &mut dyn Read) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);

@@ -51,6 +51,7 @@ use sha2::{Digest, Sha256};
 pub use commands::{AckKey, Effect, NewCommand, PendingCommand, StoredAck, Taken};
 pub use desk::{ByHand, DeskError, Refused};
 pub use error::StoreError;
+pub(crate) use files::write_durably;
 pub use files::{SourceFacts, StageError, Staged};
 pub use images::{Accepted, Claim, NewImage, Origin};
 pub use inspect::{AuditFacts, Inspection, OutboxFacts, StatePaths, state_paths};
@@ -335,11 +336,12 @@ fn load_site_key(path: &Path) -> Result<[u8; KEY_LEN], StoreError> {
 }
 
 /// Makes renames and removals in a directory last.
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+/// An error of the state directory's files.
+pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { doing, path, source }
 }

@@ -28,6 +28,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::tls;
+
 /// Connections that may be shaking hands at once.
 const HANDSHAKES_MAX: usize = 32;
 /// How long a handshake may take.
@@ -129,7 +131,7 @@ fn server_config(config: &LanConfig, state_dir: &Path) -> io::Result<ServerConfi
         .and_then(Iterator::collect)
         .map_err(|error| unusable(&cert_file, &error))?;
     let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|error| unusable(&key_file, &error))?;
-    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|error| unusable(&cert_file, &error))
