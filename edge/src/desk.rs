@@ -89,7 +89,7 @@ impl Desk {
     /// When the reference is too long or the store fails.
     pub fn open(&self, study_type: &StudyType, reference: Option<&str>) -> Result<StudyRow, Error> {
         let number = self.store.open_by_hand(study_type, reference)?;
-        log::info!("study {number} opened by hand");
+        log::info!(study_number = number; "study {number} opened by hand");
         self.found(&number)
     }
 
@@ -157,7 +157,10 @@ impl Desk {
     /// When there is no such image, it cannot be overruled, or the store fails.
     pub fn overrule(&self, image_id: &str, initials: &str) -> Result<StudyRow, Error> {
         let number = self.store.overrule(image_id, initials, quality::overrulable)?;
-        log::info!("the gate's reason against image {image_id} of study {number} was overruled");
+        log::info!(
+            image_id, study_number = number;
+            "the gate's reason against image {image_id} of study {number} was overruled"
+        );
         self.workers.wake();
         self.found(&number)
     }
@@ -169,7 +172,7 @@ impl Desk {
     /// fails.
     pub fn purge(&self, number: &str, unsent: bool) -> Result<(), Error> {
         self.store.purge(number, unsent)?;
-        log::info!("study {number} purged");
+        log::info!(study_number = number; "study {number} purged");
         Ok(())
     }
 

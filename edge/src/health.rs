@@ -107,6 +107,12 @@ pub fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
+/// Says in one line how the service is, where `systemctl status` shows it.
+pub fn say(status: &str) {
+    // A line break would begin another message to systemd.
+    notify(&[NotifyState::Status(&status.replace(char::is_control, " "))]);
+}
+
 /// How often systemd wants to hear from the service, halved so that one late call is not fatal.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|timeout| timeout / 2)

@@ -243,9 +243,9 @@ impl Intake {
     fn accepted(&self, accepted: &Accepted) {
         let Accepted { image_id, study_number, again } = accepted;
         if *again {
-            log::info!("image {image_id} of study {study_number} had been accepted before");
+            log::info!(image_id, study_number; "image {image_id} of study {study_number} had been accepted before");
         } else {
-            log::info!("image {image_id} accepted for study {study_number}");
+            log::info!(image_id, study_number; "image {image_id} accepted for study {study_number}");
         }
         (self.wake)();
     }

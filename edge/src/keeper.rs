@@ -143,7 +143,10 @@ impl Keeper {
             .store
             .close(id, |study, views| compose(manifest, set.as_ref(), model, study, views, synchronised))?;
         if let Some(Closed { number, revision, seq, outcome }) = &closed {
-            log::info!("study {number} revision {revision} closed: {outcome:?}, seq {seq}");
+            log::info!(
+                study_number = number, seq;
+                "study {number} closed as revision {revision}: {outcome:?}"
+            );
         }
         Ok(closed)
     }

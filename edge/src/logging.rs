@@ -4,6 +4,9 @@
 //! 2026-03-01T08:15:30.123Z INFO edge::publish connected to the broker host=127.0.0.1 port=1883
 //! ```
 //!
+//! In the journal a record's values are fields (`HOST`, `PORT`, …). Two are added to each: `STATION` and `STAGE`, the room
+//! of the program that speaks.
+//!
 //! The level asked for holds for Ulna's own records. What its dependencies say is held to warnings, and the
 //! MQTT client's to errors, because the session reports every refusal and loss itself, once.
 //!
@@ -11,14 +14,19 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
-use log::kv::{self, VisitSource};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::kv::{self, Key, Source, Value, VisitSource};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 /// The targets whose records follow the level asked for.
 const OWN_TARGETS: [&str; 2] = ["edge", "contract"];
+/// Values that the message says too: fields to search the journal by, left out of a line.
+const SAID: [&str; 2] = ["study_number", "image_id"];
+
+static STATION: OnceLock<String> = OnceLock::new();
 
 /// Starts logging at `level`, for the whole process.
 ///
@@ -28,6 +36,12 @@ pub fn init(level: LevelFilter) -> Result<(), log::SetLoggerError> {
     log::set_boxed_logger(Box::new(Filtered { level, sink: Sink::choose() }))?;
     log::set_max_level(level);
     Ok(())
+}
+
+/// From now on records in the journal bear the station's name.
+pub fn name_station(station: &str) {
+    // A name is given once in a process; another configuration means another process.
+    let _ = STATION.set(station.to_owned());
 }
 
 enum Sink {
@@ -61,7 +75,7 @@ impl Log for Filtered {
             return;
         }
         match &self.sink {
-            Sink::Journal(journal) => journal.log(record),
+            Sink::Journal(journal) => to_journal(journal, record),
             Sink::Stderr => {
                 // One write for the whole line, so that lines of several threads never mix. There is nowhere
                 // to report a failure to.
@@ -71,6 +85,41 @@ impl Log for Filtered {
     }
 
     fn flush(&self) {}
+}
+
+fn to_journal(journal: &JournalLog, record: &Record<'_>) {
+    let fields = Fields { own: record.key_values(), stage: stage(record.target()), station: STATION.get() };
+    // The journal's logger puts each level one priority too high: `Info` becomes a notice.
+    let level = match record.level() {
+        Level::Info => Level::Debug,
+        Level::Debug => Level::Trace,
+        level => level,
+    };
+    journal.log(&record.to_builder().level(level).key_values(&fields).build());
+}
+
+/// A record's own values and what all have.
+struct Fields<'a> {
+    own: &'a dyn Source,
+    stage: &'a str,
+    station: Option<&'a String>,
+}
+
+impl Source for Fields<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+        self.own.visit(visitor)?;
+        visitor.visit_pair(Key::from_str("stage"), Value::from(self.stage))?;
+        if let Some(station) = self.station {
+            visitor.visit_pair(Key::from_str("station"), Value::from(station.as_str()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The room of the program: `publish` of `edge::publish::session`; another crate's name as it is.
+fn stage(target: &str) -> &str {
+    let own = target.strip_prefix("edge::").unwrap_or(target);
+    own.split("::").next().unwrap_or(own)
 }
 
 /// The level that holds for a target when `asked` holds for Ulna's own.
@@ -108,6 +157,9 @@ struct KeyValues<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for KeyValues<'_> {
     fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        if SAID.contains(&key.as_str()) {
+            return Ok(());
+        }
         let value = value.to_string();
         if value.contains([' ', '"']) {
             write!(self.0, " {key}={value:?}")?;
@@ -125,7 +177,7 @@ mod tests {
     #[test]
     fn a_record_is_one_line_whatever_it_holds() {
         let at: Timestamp = "2026-03-01T08:15:30.123456Z".parse().unwrap();
-        let pairs = [("image_id", "a1b2"), ("why", "two\nlines")];
+        let pairs = [("image_id", "said already"), ("code", "a1b2"), ("why", "two\nlines")];
         let record = Record::builder()
             .level(log::Level::Warn)
             .target("edge::capture")
@@ -134,7 +186,21 @@ mod tests {
             .build();
         assert_eq!(
             line(at, &record),
-            "2026-03-01T08:15:30.123Z WARN edge::capture refused\\nan image image_id=a1b2 why=two\\nlines\n"
+            "2026-03-01T08:15:30.123Z WARN edge::capture refused\\nan image code=a1b2 why=two\\nlines\n"
+        );
+    }
+
+    #[test]
+    fn the_journal_gets_the_station_and_the_stage_beside_a_records_own_values() {
+        let (own, station) = ([("study_number", "WRI-0001")], "clinic-12".to_owned());
+        let fields = Fields { own: &own, stage: stage("edge::publish::session"), station: Some(&station) };
+        let pairs = ["study_number", "stage", "station"]
+            .map(|key| fields.get(Key::from_str(key)).unwrap().to_string());
+        assert_eq!(pairs, ["WRI-0001", "publish", "clinic-12"]);
+        assert_eq!(fields.count(), 3);
+        assert_eq!(
+            (stage("edge::keeper"), stage("tract_core::model"), stage("edge")),
+            ("keeper", "tract_core", "edge")
         );
     }
 

@@ -65,7 +65,7 @@ impl Scoring {
     pub fn step(&self) -> Result<bool, StoreError> {
         let Some(claim) = self.store.claim()? else { return Ok(false) };
         crate::transition("score.begin");
-        let image_id = claim.image_id.clone();
+        let (image_id, study_number) = (claim.image_id.as_str(), claim.study_number.as_str());
         let (view, plate) = self.score(&claim)?;
         self.store.finish_with_plate(&claim, &view, plate.map(|plate| plate.to_bytes()))?;
         if self.health.set(Trouble::StoreFailing, false) {
@@ -73,9 +73,9 @@ impl Scoring {
         }
         match (&view.rejected, view.inference_ms) {
             (Some(Rejection { reason, detail, .. }), _) => {
-                log::warn!("image {image_id} rejected as {reason:?}: {detail}");
+                log::warn!(image_id, study_number; "image {image_id} rejected as {reason:?}: {detail}");
             }
-            (None, Some(ms)) => log::info!("image {image_id} scored in {ms:.0} ms"),
+            (None, Some(ms)) => log::info!(image_id, study_number; "image {image_id} scored in {ms:.0} ms"),
             (None, None) => {}
         }
         Ok(true)

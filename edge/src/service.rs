@@ -50,6 +50,7 @@ pub fn run(config: &Config, path: &Path) -> Exit {
         Ok(app) => app,
         Err(error) => {
             log::error!("{error}");
+            health::say(&error.to_string());
             return error.exit();
         }
     };

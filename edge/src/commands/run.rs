@@ -5,7 +5,7 @@ use clap::Parser;
 use super::common::StationArgs;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::service;
+use crate::{health, logging, service};
 
 /// Run the station until it is told to stop
 #[derive(Debug, Parser)]
@@ -17,9 +17,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Exit {
     match Config::load(&args.station.config) {
-        Ok(config) => service::run(&config, &args.station.config),
+        Ok(config) => {
+            logging::name_station(&config.station);
+            service::run(&config, &args.station.config)
+        }
         Err(error) => {
             log::error!("{error}");
+            health::say(&error.to_string());
             Exit::Config
         }
     }

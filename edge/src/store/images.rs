@@ -61,8 +61,9 @@ pub struct Claim {
     pub overruled: bool,
     /// How the frame it was made from was exposed, as JSON, where it was captured here.
     pub exposure: Option<String>,
+    /// Its study's number.
+    pub study_number: String,
     extension: String,
-    study_number: String,
 }
 
 impl Claim {
