@@ -3,19 +3,9 @@
 # and ONNX Runtime (pip), cargo-deny (cargo), Node.js where the machine's own is too old (pip), the dashboard's packages (npm).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/debian.sh
 
-root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-
-missing=()
-for package in mosquitto mosquitto-clients nginx-light minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core; do
-  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  echo "fetching from the distribution: ${missing[*]}"
-  root apt-get -o DPkg::Lock::Timeout=600 -qq update
-  root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -qq install -y \
-    --no-install-recommends "${missing[@]}" >/dev/null
-fi
+debian_install mosquitto mosquitto-clients nginx-light minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core
 
 scripts/get-libtorch.sh third_party/libtorch
 

@@ -145,7 +145,7 @@ impl Keeper {
         if let Some(Closed { number, revision, seq, outcome }) = &closed {
             log::info!(
                 study_number = number, seq;
-                "study {number} closed as revision {revision}: {outcome:?}"
+                "study {number} revision {revision} closed: {outcome:?}"
             );
         }
         Ok(closed)
