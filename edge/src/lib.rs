@@ -27,6 +27,7 @@ pub mod keeper;
 pub mod logging;
 pub mod publish;
 pub mod quality;
+mod restarts;
 pub mod scoring;
 pub mod service;
 pub mod slots;

@@ -19,9 +19,9 @@ use signal_hook::iterator::Signals;
 use crate::app::{App, LOAD_MAX, StartError};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::health;
 use crate::slots::{Begun, Slots};
 use crate::wake::Restart;
+use crate::{health, restarts};
 
 /// How long a stop may take: what is being done is finished, and the broker told.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -111,6 +111,7 @@ fn start(config: &Config, restart: &Restart) -> Result<App, StartError> {
 /// The same program with the same arguments in the same process: everything that was open is closed by it, and systemd
 /// sees one service.
 fn execute_again() -> Exit {
+    restarts::forget();
     // Loading the model may take longer than the watchdog is patient.
     watch_for(sd_notify::watchdog_enabled().map(|_| LOAD_MAX));
     let error = Command::new("/proc/self/exe").args(env::args_os().skip(1)).exec();

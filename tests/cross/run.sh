@@ -76,7 +76,7 @@ echo "== cross build $*"
 cargo fetch --locked --quiet
 started=$SECONDS
 CROSS_CUSTOM_TOOLCHAIN=1 CROSS_CONTAINER_ENGINE=podman \
-  CROSS_BUILD_OPTS="--network=host" \
+  CROSS_BUILD_OPTS="--network=host --isolation=chroot" \
   CROSS_CONTAINER_OPTS="--network=none --env LD_LIBRARY_PATH=/rust/lib/x86_64-linux-gnu --env CARGO_NET_OFFLINE=true" \
   cross build --locked "$@"
 

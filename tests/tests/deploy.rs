@@ -71,8 +71,8 @@ fn every_key_that_exists_is_shown_in_it() -> anyhow::Result<()> {
 fn both_spellings_of_the_cross_configuration_agree() -> anyhow::Result<()> {
     let lower = read("cross.toml")?;
     assert_eq!(lower, read("Cross.toml")?, "cross 0.2.5 reads Cross.toml only; copy cross.toml over it");
-    for line in lower.lines().filter_map(|line| line.strip_prefix("dockerfile = ")) {
-        let dockerfile = line.trim_matches('"');
+    for named in lower.lines().filter(|line| line.starts_with("dockerfile = ")) {
+        let dockerfile = named.split('"').nth(1).context("a file")?;
         assert!(repository().join(dockerfile).is_file(), "cross.toml names {dockerfile}");
     }
     assert!(lower.contains("[target.aarch64-unknown-linux-gnu]"));

@@ -5,7 +5,7 @@ use clap::Parser;
 use super::common::StationArgs;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::{health, logging, service};
+use crate::{health, logging, restarts, service};
 
 /// Run the station until it is told to stop
 #[derive(Debug, Parser)]
@@ -19,6 +19,7 @@ pub fn run(args: &Args) -> Exit {
     match Config::load(&args.station.config) {
         Ok(config) => {
             logging::name_station(&config.station);
+            restarts::pause();
             service::run(&config, &args.station.config)
         }
         Err(error) => {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sha2::Sha256;
 
 use super::error::Doing;
-use super::{KEY_LEN, Store, StoreError, io_error, random_hex, sync_dir};
+use super::{Store, StoreError, io_error, random_hex, site_key, sync_dir};
 
 const COPY_CHUNK_LEN: usize = 1 << 18;
 /// Of a file too large to be taken, only this much of its start goes into the fingerprint.
@@ -165,7 +165,7 @@ impl Store {
     pub(super) fn mac(&self) -> Hmac<Sha256> {
         // A key shorter than the hash's block is padded with zeros: RFC 2104, section 2.
         let mut block = [0u8; 64];
-        block[..KEY_LEN].copy_from_slice(&self.inner.site_key);
+        block[..site_key::LEN].copy_from_slice(&self.inner.site_key);
         Hmac::new(&block.into())
     }
 

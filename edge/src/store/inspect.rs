@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use serde::Serialize;
 
 use super::error::Doing;
-use super::{DATABASE_FILE, KEY_FILE, KEY_LEN, LOCK_FILE, StoreError, meta, schema};
+use super::{DATABASE_FILE, LOCK_FILE, StoreError, meta, schema, site_key};
 use crate::clock::timestamp;
 
 const BUSY_MAX: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ pub struct StatePaths {
 pub fn state_paths(dir: &Path) -> StatePaths {
     StatePaths {
         database: dir.join(DATABASE_FILE),
-        site_key: (dir.join(KEY_FILE), KEY_LEN as u64),
+        site_key: (site_key::path(dir), site_key::LEN as u64),
         lock: dir.join(LOCK_FILE),
     }
 }

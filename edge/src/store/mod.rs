@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! lock                        held by the one process that uses the directory
-//! site.key                    32 random bytes, mode 0600, made at the first start; `study.key` is an HMAC under it
+//! site.key                    32 random bytes, mode 0600, made at the first start; `study.key` is an HMAC under it.
+//!                             The unit's credential ulna.site-key takes its place
 //! ulna.sqlite                 studies, images, outbox, commands, audit (WAL, synchronous=FULL: a commit is on the disk)
 //! images/<image_id>           an accepted image; images/<image_id>.tmp while it is being written
 //! rejected/<image_id>.<ext>   an image that could not be used, with <image_id>.reason.json beside it
@@ -32,12 +33,13 @@ mod outbox;
 mod page;
 mod resend;
 mod schema;
+mod site_key;
 mod studies;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,7 +48,6 @@ use jiff::Timestamp;
 use rand::Rng;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 pub use commands::{AckKey, Effect, NewCommand, PendingCommand, StoredAck, Taken};
 pub use desk::{ByHand, DeskError, Refused};
@@ -66,8 +67,6 @@ use error::Doing;
 
 const DATABASE_FILE: &str = "ulna.sqlite";
 const LOCK_FILE: &str = "lock";
-const KEY_FILE: &str = "site.key";
-const KEY_LEN: usize = 32;
 /// Rows of the audit table; the oldest go beyond it.
 const AUDIT_ROWS_MAX: i64 = 100_000;
 
@@ -131,7 +130,7 @@ struct Inner {
     connection: Mutex<Connection>,
     dir: PathBuf,
     outbox_id: String,
-    site_key: [u8; KEY_LEN],
+    site_key: [u8; site_key::LEN],
     clock: WallClock,
     limits: LimitsConfig,
     /// Rows of images that a worker of this process works on.
@@ -159,7 +158,7 @@ impl Store {
             made.map_err(io_error("make the directory", &sub))?;
         }
         let lock = take_lock(dir)?;
-        let site_key = load_site_key(&dir.join(KEY_FILE))?;
+        let site_key = site_key::load(dir)?;
 
         let path = dir.join(DATABASE_FILE);
         let mut connection = Connection::open(&path).doing("open its database")?;
@@ -299,42 +298,6 @@ fn take_lock(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Reads the site key, or makes one: written to a temporary file and renamed, so it is whole or not there.
-fn load_site_key(path: &Path) -> Result<[u8; KEY_LEN], StoreError> {
-    match File::open(path) {
-        Ok(file) => {
-            let mut bytes = Vec::new();
-            file.take(KEY_LEN as u64 + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-            bytes.try_into().map_err(|bytes: Vec<u8>| StoreError::Damaged {
-                path: path.to_owned(),
-                problem: format!(
-                    "it must hold {KEY_LEN} bytes, found {}; restore it from a backup, or remove it to start a \
-                     new key (study keys then change)",
-                    bytes.len()
-                ),
-            })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0u8; KEY_LEN];
-            rand::rng().fill_bytes(&mut key);
-            let temporary = path.with_extension("key.tmp");
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            options
-                .open(&temporary)
-                .and_then(|mut file| {
-                    file.write_all(&key)?;
-                    file.sync_all()
-                })
-                .and_then(|()| fs::rename(&temporary, path))
-                .and_then(|()| sync_dir(path.parent().unwrap_or(Path::new("."))))
-                .map_err(io_error("write", path))?;
-            Ok(key)
-        }
-        Err(error) => Err(io_error("read", path)(error)),
-    }
-}
-
 /// Makes renames and removals in a directory last.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
@@ -348,13 +311,6 @@ pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Erro
 
 fn json_error(what: &'static str) -> impl FnOnce(serde_json::Error) -> StoreError {
     move |source| StoreError::Json { what, source }
-}
-
-/// The key's public name: the first 8 hexadecimal digits of its SHA-256.
-fn key_id(site_key: &[u8; KEY_LEN]) -> String {
-    let mut text = hex::encode(Sha256::digest(site_key));
-    text.truncate(8);
-    text
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::error::Doing;
 use super::images::Origin;
-use super::{Store, StoreError, audit, daily, json_error, key_id, meta, set_meta};
+use super::{Store, StoreError, audit, daily, json_error, meta, set_meta, site_key};
 use crate::clock::timestamp;
 
 /// A study's row.
@@ -111,7 +111,7 @@ pub(super) fn open_study(
             origin.name,
             reference,
             key,
-            key_id(&store.inner.site_key),
+            site_key::id(&store.inner.site_key),
             number,
             origin.study_type.as_ref().map(StudyType::as_str),
             origin.single,

@@ -441,19 +441,6 @@ fn one_process_holds_a_state_directory() {
 }
 
 #[test]
-fn the_site_key_is_private_and_lasting_and_must_be_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = open(&dir).inner.site_key;
-    assert_eq!(open(&dir).inner.site_key, first);
-    let path = dir.path().join(KEY_FILE);
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(key_id(&first).len(), 8);
-    fs::write(&path, "short").unwrap();
-    let error = Store::open(dir.path(), LimitsConfig::default()).unwrap_err();
-    assert!(error.to_string().contains("it must hold 32 bytes, found 5"), "{error}");
-}
-
-#[test]
 fn a_newer_file_is_refused_and_an_old_clock_does_not_turn_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);

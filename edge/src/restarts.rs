@@ -1,0 +1,93 @@
+//! Restarts with growing pauses: a station that keeps ending soon after its start must not keep its board busy loading
+//! the model. systemd 252, Debian 12's, always waits the same `RestartSec`.
+//!
+//! The runtime directory, which systemd keeps between automatic restarts only, has the times of the recent starts.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use sd_notify::NotifyState;
+
+use crate::clock::boot_time;
+use crate::health;
+
+const FILE: &str = "starts";
+/// Starts within this time count.
+const WINDOW: Duration = Duration::from_secs(3600);
+/// So many starts within it need no pause.
+const FREE: u32 = 3;
+const PAUSE_MIN: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// The service's own time to start, after the pause.
+const START_MAX: Duration = Duration::from_secs(180);
+
+/// Pauses where this start follows many others; in a service of systemd's only.
+pub fn pause() {
+    let Some(dir) = env::var_os("RUNTIME_DIRECTORY") else { return };
+    let starts = count(Path::new(&dir), boot_time());
+    let pause = pause_after(starts);
+    if pause.is_zero() {
+        return;
+    }
+    let said =
+        format!("start {} within an hour: waiting {} s; the journal says why", starts + 1, pause.as_secs());
+    log::warn!("{said} the ones before ended");
+    health::say(&said);
+    let micros = u32::try_from((pause + START_MAX).as_micros()).unwrap_or(u32::MAX);
+    health::notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+    thread::sleep(pause);
+}
+
+/// Forgets the starts so far: the next one was asked for.
+pub fn forget() {
+    if let Some(dir) = env::var_os("RUNTIME_DIRECTORY") {
+        let _ = fs::remove_file(Path::new(&dir).join(FILE));
+    }
+}
+
+/// Notes a start, and says how many there were within the hour before it.
+fn count(dir: &Path, now: Duration) -> u32 {
+    let file = dir.join(FILE);
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let times = text.lines().filter_map(|line| line.parse::<u64>().ok());
+    let mut recent: Vec<u64> =
+        times.filter(|at| (now.as_secs().saturating_sub(*at)) < WINDOW.as_secs()).collect();
+    let before = u32::try_from(recent.len()).unwrap_or(u32::MAX);
+    recent.push(now.as_secs());
+    let lines: Vec<String> = recent.iter().map(u64::to_string).collect();
+    if let Err(error) = fs::write(&file, lines.join("\n")) {
+        log::debug!("{} cannot be written: {error}", file.display());
+    }
+    before
+}
+
+/// Doubled with every start beyond the free ones.
+fn pause_after(starts: u32) -> Duration {
+    match starts.checked_sub(FREE) {
+        None => Duration::ZERO,
+        Some(further) => PAUSE_MIN.saturating_mul(1 << further.min(16)).min(PAUSE_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let pauses: Vec<u64> = (0..10).map(|starts| pause_after(starts).as_secs()).collect();
+        assert_eq!(pauses, [0, 0, 0, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(pause_after(u32::MAX), PAUSE_MAX);
+    }
+
+    #[test]
+    fn starts_count_for_an_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |seconds| count(dir.path(), Duration::from_secs(seconds));
+        assert_eq!([at(10), at(20), at(30), at(3605), at(3700)], [0, 1, 2, 3, 1]);
+        fs::write(dir.path().join(FILE), "nonsense\n\u{0}").unwrap();
+        assert_eq!(at(3800), 0);
+        assert_eq!(count(&dir.path().join("missing"), Duration::ZERO), 0);
+    }
+}
