@@ -23,7 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 const START_MAX: Duration = Duration::from_secs(180);
 
 /// Pauses where this start follows many others; in a service of systemd's only.
-pub fn pause() {
+pub(crate) fn pause() {
     let Some(dir) = env::var_os("RUNTIME_DIRECTORY") else { return };
     let starts = count(Path::new(&dir), boot_time());
     let pause = pause_after(starts);
@@ -40,7 +40,7 @@ pub fn pause() {
 }
 
 /// Forgets the starts so far: the next one was asked for.
-pub fn forget() {
+pub(crate) fn forget() {
     if let Some(dir) = env::var_os("RUNTIME_DIRECTORY") {
         let _ = fs::remove_file(Path::new(&dir).join(FILE));
     }

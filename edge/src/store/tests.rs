@@ -6,7 +6,6 @@ mod leaving;
 mod resend;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
 
 use contract::bundle::Purpose;
 use contract::radiograph::RejectReason;
