@@ -19,33 +19,40 @@ BARS = [(1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (1, 0, 0), (0, 0,
 STILL = "test_pattern=0,osd_text_mode=2,horizontal_movement=3,vertical_movement=3"
 
 
-def libraries(root, *binaries):
+# Debian's name of each architecture, its folder of libraries and its loader.
+ARM64 = ("arm64", "aarch64-linux-gnu", "ld-linux-aarch64.so.1")
+ARMHF = ("armhf", "arm-linux-gnueabihf", "ld-linux-armhf.so.3")
+
+
+def libraries(root, architecture, *binaries):
     """The shared libraries that programs need, by name, out of a root of unpacked packages."""
-    folders = [root / "usr/lib/aarch64-linux-gnu", root / "lib/aarch64-linux-gnu", root / "lib", root / "usr/lib"]
+    _, triplet, loader = architecture
+    folders = [root / "usr/lib" / triplet, root / "lib" / triplet, root / "lib", root / "usr/lib"]
     found, left = {}, list(binaries)
     while left:
         listed = subprocess.run(["readelf", "-d", left.pop()], check=True, capture_output=True, text=True).stdout
-        for name in [*re.findall(r"\(NEEDED\).*\[(.*)\]", listed), "ld-linux-aarch64.so.1"]:
+        for name in [*re.findall(r"\(NEEDED\).*\[(.*)\]", listed), loader]:
             if name not in found:
                 found[name] = next(folder / name for folder in folders if (folder / name).exists())
                 left.append(found[name])
     return found
 
 
-def capture_machine(kernel, binary, name="capture"):
-    """A machine that has only the driver, v4l2-ctl and edge."""
-    root = places.WORK / "capture-root"
-    if not (root / "usr/bin/v4l2-ctl").exists():
+def capture_machine(kernel, binary, name="capture", architecture=ARM64):
+    """A machine that has only the driver, v4l2-ctl and edge. The kernel is arm64's, whatever the programs are."""
+    root = places.WORK / f"{name}-root"
+    if not (root / "unpacked").exists():
         root.mkdir(parents=True, exist_ok=True)
-        for deb in debian.fetch("capture-debs", "arm64", ["v4l-utils", "busybox-static"]):
+        for deb in debian.fetch(f"{name}-debs", architecture[0], ["v4l-utils", "busybox-static"]):
             debian.unpack(deb, root)
+        (root / "unpacked").touch()
     memory = Initramfs()
     memory.copy(root / "bin/busybox", "bin/busybox", 0o755)
     memory.copy(root / "usr/bin/v4l2-ctl", "bin/v4l2-ctl")
     memory.copy(binary, "bin/edge", 0o755)
     memory.copy(Path(__file__).parent / "kit/guest/init-memory.sh", "init", 0o755)
     memory.copy(Path(__file__).parent / "kit/guest/agent.sh", "bin/agent", 0o755)
-    for library, path in libraries(root, binary, root / "usr/bin/v4l2-ctl").items():
+    for library, path in libraries(root, architecture, binary, root / "usr/bin/v4l2-ctl").items():
         memory.copy(path.resolve(), f"lib/{library}", 0o755)
     for folder in ["proc", "sys", "dev", "tmp", "run", "var/lib/ulna", "etc", "root"]:
         memory.folder(folder)
@@ -62,7 +69,7 @@ def capture_machine(kernel, binary, name="capture"):
 
 def edge_frame(machine, fourcc):
     """The file that a running station keeps of one capture."""
-    machine.write("/etc/edge.toml", station.config(fourcc=fourcc, bundle="/bundle"))
+    machine.write("/etc/edge.toml", station.config(fourcc=fourcc, bundle="/bundle", extra="[limits]\ndisk_free_min_mib = 1"))
     machine.run("rm -rf /var/lib/ulna/*; mkdir -p /run/ulna; edge run --config /etc/edge.toml >/tmp/edge.log 2>&1 & echo $! >/tmp/edge.pid")
     try:
         machine.until("station that is ready", "grep 'ready; the technician' /tmp/edge.log || { cat /tmp/edge.log; false; }")

@@ -28,15 +28,16 @@ class Broker:
                 raise RuntimeError("mosquitto does not listen")
             time.sleep(0.1)
         self.messages, self.news = [], threading.Condition()
-        listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-F", "%t %p", "-t", "ulna/#"]
+        listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-F", "%j", "-t", "ulna/#"]
         self.subscriber = subprocess.Popen(listen, stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._hear, daemon=True).start()
 
     def _hear(self):
         for line in self.subscriber.stdout:
-            topic, _, payload = line.rstrip("\n").partition(" ")
+            message = json.loads(line)
+            payload = message.get("payload")
             with self.news:
-                self.messages.append((topic, json.loads(payload) if payload else None))
+                self.messages.append((message["topic"], json.loads(payload) if payload else None))
                 self.news.notify_all()
 
     def heard(self, kind):

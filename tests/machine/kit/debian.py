@@ -9,8 +9,8 @@ from . import places
 
 # What a small system needs that has systemd, udev, a journal, dpkg and a network.
 SYSTEM = [
-    "base-files", "base-passwd", "bash", "coreutils", "dash", "dbus", "debconf", "diffutils", "dpkg", "findutils", "gawk-", "grep",
-    "gzip", "init-system-helpers", "iproute2", "kmod", "login", "mawk", "mount", "passwd", "perl-base", "procps", "sed",
+    "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "dbus", "debconf", "diffutils", "dpkg", "findutils", "gawk-", "grep",
+    "gzip", "init-system-helpers", "iproute2", "kmod", "libc-bin", "login", "mawk", "mount", "passwd", "perl-base", "procps", "sed",
     "systemd", "systemd-sysv", "tar", "udev", "util-linux", "v4l-utils",
 ]
 KERNEL = "linux-image-arm64"

@@ -1,4 +1,9 @@
-"""The configuration of a station under test."""
+"""A station under test: what is installed, its configuration, and the service."""
+
+import json
+import shutil
+
+from . import bundle, debian, places
 
 REASONS = [
     "blank", "not_a_radiograph", "under_exposed", "over_exposed", "clipped", "inverted", "low_contrast", "cropped", "duplicate",
@@ -7,7 +12,7 @@ REASONS = [
 
 
 def config(*, station="machine", fourcc="GREY", broker=None, bundle="/usr/share/ulna/bundle", device="/dev/video0", extra="", head=""):
-    """Colour bars are no radiograph: the gate is off. `broker` is a host and a port."""
+    """A configuration. Colour bars are no radiograph: the gate is off. `broker` is a host and a port."""
     off = ", ".join(f'"{reason}"' for reason in REASONS)
     host, port = broker or ("127.0.0.1", 1883)
     return f"""station = "{station}"
@@ -39,3 +44,76 @@ backoff_max_ms = 2000
 socket = "/run/ulna/api.sock"
 {extra}
 """
+
+
+def install(root):
+    """Puts a station into a root, as its package does, or where there is none yet, from the sources of the package; and the
+    bundle that an emulated board can load."""
+    deb = places.edge_deb()
+    if deb:
+        debian.unpack(deb, root)
+    else:
+        deploy = places.REPOSITORY / "deploy/systemd"
+        for source, to in [
+            (places.stripped(places.edge_binary(), "aarch64-linux-gnu-strip"), "usr/bin/edge"),
+            (deploy / "ulna-edge.service", "lib/systemd/system/ulna-edge.service"),
+            (deploy / "ulna.sysusers.conf", "usr/lib/sysusers.d/ulna.conf"),
+            (deploy / "ulna.tmpfiles.conf", "usr/lib/tmpfiles.d/ulna.conf"),
+        ]:
+            (root / to).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, root / to)
+        (root / "usr/bin/edge").chmod(0o755)
+    write_bundle(root / "usr/share/ulna/bundle")
+    return deb.name if deb else "the binary and deploy/systemd"
+
+
+def write_bundle(folder, **changes):
+    bundle.write(folder, **changes)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+class Station:
+    """The service in a machine, as whoever looks after it sees it."""
+
+    UNIT = "ulna-edge"
+
+    def __init__(self, machine):
+        self.machine = machine
+
+    def settle(self):
+        """What the package does when it is installed."""
+        self.machine.run("systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload")
+
+    def configure(self, text):
+        self.machine.write("/etc/ulna/edge.toml", text)
+        self.machine.run("chgrp ulna /etc/ulna/edge.toml && chmod 640 /etc/ulna/edge.toml")
+
+    def show(self, *names):
+        """Properties of the unit."""
+        text = self.machine.run(f"systemctl show {self.UNIT} -p {','.join(names)}")
+        facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return [facts.get(name, "") for name in names]
+
+    def wait_until_active(self, timeout_s=300):
+        return self.machine.until("active service", f"systemctl is-active {self.UNIT}", timeout_s=timeout_s)
+
+    def journal(self, *matches, since=None):
+        """Records of the unit, each with all its fields."""
+        after = f"--after-cursor='{since}'" if since else ""
+        self.machine.run("journalctl --sync")
+        quoted = " ".join(f"'{match}'" for match in matches)
+        text = self.machine.run(f"journalctl -q -o json --no-pager -u {self.UNIT} {after} {quoted}")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def messages(self, since=None):
+        return [str(record.get("MESSAGE")) for record in self.journal(since=since)]
+
+    def cursor(self):
+        """The journal's end, from which a test reads on."""
+        self.machine.run("journalctl --sync")
+        return self.machine.run("journalctl -q -n 1 --show-cursor | tail -1").partition("cursor: ")[2].strip()
+
+    def study(self, command):
+        """`edge study COMMAND`, as JSON."""
+        return json.loads(self.machine.run(f"edge study {command} --json", timeout_s=300))
