@@ -17,7 +17,7 @@ def main():
     named = [name for name in sys.argv[1:] if not name.startswith("-")]
     names = named or (QUICK + SLOW if "--all" in sys.argv else QUICK)
     suite = unittest.defaultTestLoader.loadTestsFromNames(names)
-    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    result = unittest.TextTestRunner(verbosity=2, failfast="-f" in sys.argv).run(suite)
     sys.exit(not result.wasSuccessful())
 
 

@@ -9,6 +9,8 @@ import tempfile
 import threading
 import time
 
+from . import places
+
 HOST_SEEN_FROM_MACHINE = "10.0.2.2"
 
 
@@ -21,7 +23,9 @@ class Broker:
         config = f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\nlog_type error\nlog_type warning\n"
         (self.folder / "mosquitto.conf").write_text(config)
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-        self.process = subprocess.Popen([program, "-c", self.folder / "mosquitto.conf"])
+        self.process = subprocess.Popen(
+            [*places.ENDS_WITH_US, program, "-c", self.folder / "mosquitto.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until = time.monotonic() + 20
         while socket.socket().connect_ex(("127.0.0.1", self.port)) != 0:
             if time.monotonic() > until:
@@ -29,7 +33,7 @@ class Broker:
             time.sleep(0.1)
         self.messages, self.news = [], threading.Condition()
         listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-F", "%j", "-t", "ulna/#"]
-        self.subscriber = subprocess.Popen(listen, stdout=subprocess.PIPE, text=True)
+        self.subscriber = subprocess.Popen([*places.ENDS_WITH_US, *listen], stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._hear, daemon=True).start()
 
     def _hear(self):

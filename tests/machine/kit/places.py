@@ -7,6 +7,8 @@ import subprocess
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve()
 WORK = TARGET / "machine"
+# Before a command: it ends when the test does, however that ends.
+ENDS_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 
 
 def _named(variable, default):

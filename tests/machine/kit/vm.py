@@ -36,7 +36,7 @@ class Machine:
         begun = time.monotonic()
         for path in self.sockets.iterdir():
             path.unlink()
-        self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*places.ENDS_WITH_US, *self._command()], stdin=subprocess.DEVNULL)
         self.monitor = self._connect("monitor")
         self._monitor_answer()
         self.order("qmp_capabilities")
