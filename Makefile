@@ -6,15 +6,17 @@ export OMP_WAIT_POLICY := PASSIVE
 
 ONCE ?=
 GPU ?=
+ARCH ?=
+BOARD ?=
 
-.PHONY: help demo test test-vivid libtorch deps trainer dashboard demo-bundle bench-prune schemas audit fmt clean
+.PHONY: help demo test test-vivid test-arm cross deb image libtorch deps trainer dashboard demo-bundle bench-prune schemas audit fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: ## build edge and show it on phantom studies (ONCE=1: stop after the last result)
-	cargo build --release --locked -p edge
-	target/release/edge demo --dir edge/demo $(if $(ONCE),--once)
+	cargo build --profile ci --locked -p edge
+	target/ci/edge demo --dir edge/demo $(if $(ONCE),--once)
 
 test: ## fetch what the tests need, then run every check and test
 	scripts/test-deps.sh
@@ -22,6 +24,23 @@ test: ## fetch what the tests need, then run every check and test
 
 test-vivid: ## try the frame grabber on the kernel's V4L2 test driver, in an emulated machine
 	tests/vivid/run.sh
+
+test-arm: ## all that is tried on emulated boards: both ARM binaries, the package, the board image (hours; needs make deb and root)
+	scripts/cross.sh armv7 --profile ci
+	scripts/deb.sh --profile ci arm64
+	python3 tests/machine/run.py --all
+	deploy/image/build.sh --deb "$$(ls -t target/deb-ci/ulna-edge_*_arm64.deb | head -n 1)" --out target/image
+	python3 tests/image/run.py --built target/image
+
+cross: ## build edge for both ARM targets without a container engine: target/TARGET/release/edge
+	scripts/cross.sh aarch64
+	scripts/cross.sh armv7
+
+deb: ## build the packages and tarballs for arm64, armhf and amd64: target/deb (ARCH=arm64: that one only)
+	scripts/deb.sh $(ARCH)
+
+image: ## build the board image and its update bundle from target/deb's package: target/image (BOARD=rpi4: for a Raspberry Pi 4)
+	deploy/image/build.sh --deb "$$(ls -t target/deb/ulna-edge_*_arm64.deb | head -n 1)" --board $(or $(BOARD),uefi)
 
 libtorch: ## fetch the CPU half of libtorch into third_party/libtorch
 	scripts/get-libtorch.sh third_party/libtorch

@@ -53,7 +53,7 @@ def run(name, command, counts=None):
 
 
 def test_counts(output):
-    """(passed, failed) of nextest's, cargo test's or node's summary lines."""
+    """(passed, failed) of the summary lines of nextest, cargo test, unittest or node."""
     output = re.sub(r"\x1b\[[0-9;]*m", "", output)
     good = bad = 0
     for line in output.splitlines():
@@ -62,6 +62,12 @@ def test_counts(output):
             bad += sum(int(n) for n in re.findall(r"(\d+) (?:failed|timed out)", line))
         elif match := re.match(r"test result: \w+\. (\d+) passed; (\d+) failed", line):
             good, bad = good + int(match[1]), bad + int(match[2])
+        elif match := re.match(r"Ran (\d+) tests? in ", line):
+            good += int(match[1])
+        elif match := re.match(r"FAILED \((.*)\)$", line):
+            # unittest counts them among those that ran.
+            unmet = sum(int(n) for n in re.findall(r"(?:failures|errors)=(\d+)", match[1]))
+            good, bad = good - unmet, bad + unmet
         elif match := re.match(r"\S+ (pass|fail) (\d+)$", line):
             good, bad = (good + int(match[2]), bad) if match[1] == "pass" else (good, bad + int(match[2]))
     return good, bad
@@ -90,6 +96,12 @@ def build_binaries():
     os.environ["ULNA_TRAINER_BIN"] = os.path.join(TARGET, "debug", "trainer")
 
 
+def boards():
+    """The aarch64 build, as a board would run it: its answers under qemu-user, whole machines under qemu-system."""
+    if run("edge for aarch64", ["scripts/cross.sh", "aarch64", "--profile", "ci"]):
+        run("emulated boards", ["python3", "tests/machine/run.py", "--quick"], test_counts)
+
+
 def dashboard():
     """The dashboard's types, its page, which the end-to-end tests open, and its unit tests."""
     run("dashboard", ["npm", "--prefix", "deploy/dashboard", "run", "--silent", "build"])
@@ -103,6 +115,7 @@ dashboard()
 build_binaries()
 tests("unit tests", "not package(e2e)", "--workspace", "--exclude", "e2e")
 tests("end to end", "package(e2e)", "-p", "e2e")
+boards()
 
 if failures:
     print(f"\nfailed: {', '.join(failures)}")

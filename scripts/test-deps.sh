@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Fetches what the tests need and says what: mosquitto, nginx, minisign, DCMTK and a Chromium to drive (apt), libtorch's CPU half, scikit-learn
-# and ONNX Runtime (pip), cargo-deny (cargo), Node.js where the machine's own is too old (pip), the dashboard's packages (npm).
+# Fetches what the tests need and says what: mosquitto, nginx, minisign, DCMTK, a Chromium to drive, ARM compilers and machines (apt),
+# libtorch's CPU half, scikit-learn and ONNX Runtime (pip), cargo-deny (cargo), Node.js where the machine's own is too old (pip), the dashboard's packages (npm).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/debian.sh
 
-debian_install mosquitto mosquitto-clients nginx-light minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core
+debian_install mosquitto mosquitto-clients nginx-light minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core \
+  gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static qemu-system-arm kmod e2fsprogs
 
 scripts/get-libtorch.sh third_party/libtorch
 

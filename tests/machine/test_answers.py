@@ -1,0 +1,48 @@
+"""The aarch64 edge under qemu-user: it answers as the x86-64 one does, on golden images and real radiographs."""
+
+import json
+import os
+import subprocess
+import unittest
+from pathlib import Path
+
+from kit import places
+
+BUNDLE = places.REPOSITORY / "edge/demo/bundle"
+RADIOGRAPHS = places.REPOSITORY.parent / "shared/data/radiographs"
+TOLERANCE = 1e-4
+QEMU = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"]
+
+
+def native():
+    """The x86-64 `edge` beside which the other is held."""
+    named = os.environ.get("ULNA_EDGE_BIN")
+    return Path(named) if named else places.TARGET / "debug/edge"
+
+
+def logits(command, images):
+    """Each view's logit, by the image's name. The processor's second core does nothing for an emulated one."""
+    run = [*command, "infer", "--bundle", BUNDLE, "--json", "--threads", "1", "--study-type", "XR_HAND", *images]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=1800)
+    if done.returncode:
+        raise AssertionError(f"{command} ended with {done.returncode}: {done.stderr}")
+    studies = [json.loads(line) for line in done.stdout.splitlines()]
+    return {Path(study["input"]).name: study["result"]["views"][0]["logit"] for study in studies}
+
+
+class Answers(unittest.TestCase):
+    def same(self, images):
+        here, there = logits([native()], images), logits([*QEMU, places.edge_binary()], images)
+        self.assertEqual(here.keys(), {image.name for image in images})
+        off = {name: abs(logit - there[name]) for name, logit in here.items()}
+        print(f"{len(images)} images, furthest {max(off.values()):.1e} apart")
+        self.assertLessEqual(max(off.values()), TOLERANCE, off)
+
+    def test_golden_images(self):
+        self.same(sorted((BUNDLE / "golden").glob("*.png")))
+
+    def test_real_radiographs(self):
+        images = [*sorted((RADIOGRAPHS / "hands").glob("*.*g"))[:2], *sorted((RADIOGRAPHS / "dicom").glob("*.dcm"))[:1]]
+        if not images:
+            self.skipTest(f"no radiographs in {RADIOGRAPHS}")
+        self.same(images)
