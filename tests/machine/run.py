@@ -8,7 +8,7 @@ import sys
 import unittest
 from pathlib import Path
 
-QUICK = ["test_capture", "test_service"]
+QUICK = ["test_answers", "test_capture", "test_service"]
 SLOW = ["test_trouble", "test_package", "test_armv7"]
 
 
