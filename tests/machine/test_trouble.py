@@ -51,11 +51,9 @@ class Trouble(unittest.TestCase):
         self.machine.until("end", "systemctl show ulna-edge -p ExecMainStatus,ExecMainExitTimestamp", done, timeout_s=300)
         return self.station.show("ExecMainStatus")[0]
 
-    def status_page(self):
-        return self.machine.status("systemctl status ulna-edge --no-pager -l -n 0")[1]
-
     def assert_said(self, *words, priority=ERROR):
-        """One record of the journal, of this priority, has all the words; and the status line has them too."""
+        """One record of the journal, of this priority, has all the words; `systemctl status` shows them too, and does not say
+        that all is well."""
         told = [record for record in self.station.journal(since=self.begun) if all(word in record["MESSAGE"] for word in words)]
         every = [record["MESSAGE"] for record in self.station.journal(since=self.begun)]
         self.assertTrue(told, f"the journal does not say {words}: {every}")
@@ -64,11 +62,12 @@ class Trouble(unittest.TestCase):
         self.assert_status_says(*words)
 
     def assert_status_says(self, *words):
-        page = self.status_page()
+        page = self.machine.status("systemctl status ulna-edge --no-pager -l")[1]
         line = next((line.strip() for line in page.splitlines() if line.strip().startswith("Status:")), "")
         print(line, flush=True)
+        self.assertNotIn(line, ["", 'Status: "scoring"'], page)
         for word in words:
-            self.assertIn(word, line, page)
+            self.assertIn(word, page)
 
     def assert_given_up(self, code):
         """It ended for good: starting again does not help."""
@@ -103,6 +102,7 @@ class Trouble(unittest.TestCase):
         self.start()
         self.assertIn("/dev/video9", self.refused())
         self.assertIn("/dev/video9", self.machine.status("edge doctor", timeout_s=300)[1])
+        self.assertEqual(self.station.show("ActiveState")[0], "active", "studies can still be sent in")
         self.assert_said("/dev/video9", "check the cable", priority=WARNING)
 
     def test_a_camera_that_the_service_may_not_open(self):
@@ -146,7 +146,9 @@ class Trouble(unittest.TestCase):
         self.assertEqual(self.published(number)["outcome"], "scored")
 
     def test_a_clock_in_1970(self):
-        self.machine.run("date -s @0 >/dev/null")
+        print(f"at boot systemd made of 1970: {self.machine.run('date').strip()}", flush=True)
+        # The kernel takes no time before its own start.
+        self.machine.run("date -s @86400 >/dev/null")
         year = self.machine.run("date +%Y").strip()
         self.assertEqual(year, "1970")
         self.start()
@@ -166,5 +168,4 @@ class Trouble(unittest.TestCase):
     def test_a_bundle_of_another_format(self):
         self.configure(bundle="/usr/share/ulna/other-format")
         self.assert_given_up("65")
-        self.assert_said("format 99")
-        self.assert_said("edge")
+        self.assert_said("format 99", "this version reads format 1", "install")

@@ -40,8 +40,12 @@ class Broker:
         for line in self.subscriber.stdout:
             message = json.loads(line)
             payload = message.get("payload")
+            try:
+                payload = json.loads(payload) if payload else None
+            except ValueError:
+                pass  # What `edge doctor` tries the broker with.
             with self.news:
-                self.messages.append((message["topic"], json.loads(payload) if payload else None))
+                self.messages.append((message["topic"], payload))
                 self.news.notify_all()
 
     def heard(self, kind):

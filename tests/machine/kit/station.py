@@ -110,9 +110,10 @@ class Station:
         return [str(record.get("MESSAGE")) for record in self.journal(since=since)]
 
     def cursor(self):
-        """The journal's end, from which a test reads on."""
+        """The end of the unit's journal, from which a test reads on. It must be one of those records that are read then:
+        journalctl passes over the first that matches after any other."""
         self.machine.run("journalctl --sync")
-        return self.machine.run("journalctl -q -n 1 --show-cursor | tail -1").partition("cursor: ")[2].strip()
+        return self.machine.run(f"journalctl -q -u {self.UNIT} -n 1 --show-cursor | tail -1").partition("cursor: ")[2].strip()
 
     def study(self, command):
         """`edge study COMMAND`, as JSON."""
