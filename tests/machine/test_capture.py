@@ -70,7 +70,8 @@ def capture_machine(kernel, binary, name="capture", architecture=ARM64):
 def edge_frame(machine, fourcc):
     """The file that a running station keeps of one capture."""
     machine.write("/etc/edge.toml", station.config(fourcc=fourcc, bundle="/bundle", extra="[limits]\ndisk_free_min_mib = 1"))
-    machine.run("rm -rf /var/lib/ulna/*; mkdir -p /run/ulna; edge run --config /etc/edge.toml >/tmp/edge.log 2>&1 & echo $! >/tmp/edge.pid")
+    machine.run("rm -rf /var/lib/ulna/*; mkdir -p /run/ulna")
+    machine.run("edge run --config /etc/edge.toml >/tmp/edge.log 2>&1 & echo $! >/tmp/edge.pid")
     try:
         machine.until("station that is ready", "grep 'ready; the technician' /tmp/edge.log || { cat /tmp/edge.log; false; }")
         number = machine.run("edge study open XR_WRIST --config /etc/edge.toml").split()[-1]

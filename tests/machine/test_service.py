@@ -1,6 +1,7 @@
 """A board with systemd and journald: the station from boot to published results, through power cuts, hangs and a camera that is
 pulled out. One machine lives through the tests in their order."""
 
+import json
 import re
 import time
 import unittest
@@ -65,7 +66,7 @@ class Service(unittest.TestCase):
         self.assertEqual((len(result["views"]), result["study"]["revision"]), (1, 1))
         self.assertIn("DEMONSTRATION MODEL", result["notice"])
         self.assertNotIn("bed 7", str(self.broker.messages))
-        self.machine.until("acknowledged result", "edge outbox list", lambda status, said: "nothing" in said.lower() or number not in said)
+        self.machine.until("acknowledged result", f"edge study show {number} --json", lambda _, said: json.loads(said)["sent"])
 
     def test_4_the_journal_has_the_facts_as_fields(self):
         number = self.station.study("list")["studies"][0]["number"]
@@ -107,10 +108,12 @@ class Service(unittest.TestCase):
         begun, (pid,) = self.station.cursor(), self.station.show("MainPID")
         self.machine.run(f"kill -STOP {pid}")
         hung = time.monotonic()
-        self.machine.until(
-            "restart", f"systemctl show ulna-edge -p NRestarts,MainPID,ActiveState",
-            lambda _, said: "NRestarts=1" in said and "ActiveState=active" in said and f"MainPID={pid}\n" not in said, timeout_s=400,
-        )
+
+        def again(_, said):
+            facts = said.split()
+            return "NRestarts=1" in facts and "ActiveState=active" in facts and f"MainPID={pid}" not in facts
+
+        self.machine.until("restart", "systemctl show ulna-edge -p NRestarts,MainPID,ActiveState", again, timeout_s=400)
         print(f"hung, restarted and ready after {time.monotonic() - hung:.0f} s", flush=True)
         said = self.machine.run(f"journalctl -q --no-pager -u ulna-edge --after-cursor='{begun}'")
         self.assertIn("Watchdog timeout", said)

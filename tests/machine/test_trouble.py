@@ -1,5 +1,5 @@
-"""A board on which something is wrong: what the unit's state, `systemctl status` and the journal say of it, and that they say what to
-do. One machine, one trouble after the other; each test begins with a station that is stopped and configured well."""
+"""A board on which something is wrong: what the unit's state, `systemctl status` and the journal say of it, and that they
+say what to do. One machine, one trouble after the other; each test begins with a station that is stopped and configured well."""
 
 import unittest
 
@@ -114,7 +114,8 @@ class Trouble(unittest.TestCase):
 
     def test_a_state_folder_that_cannot_be_written(self):
         self.start()
-        self.machine.run("systemctl stop ulna-edge; mount --bind /var/lib/ulna /var/lib/ulna && mount -o remount,bind,ro /var/lib/ulna")
+        self.machine.run("systemctl stop ulna-edge && mount --bind /var/lib/ulna /var/lib/ulna")
+        self.machine.run("mount -o remount,bind,ro /var/lib/ulna")
         self.addCleanup(self.machine.run, "umount /var/lib/ulna")
         self.assert_trying_again("74")
         self.assert_said("/var/lib/ulna", "Read-only file system", "check the space and the permissions")

@@ -24,7 +24,9 @@ class Broker:
         (self.folder / "mosquitto.conf").write_text(config)
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
         self.process = subprocess.Popen(
-            [*places.ENDS_WITH_US, program, "-c", self.folder / "mosquitto.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*places.ENDS_WITH_US, program, "-c", self.folder / "mosquitto.conf"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until = time.monotonic() + 20
         while socket.socket().connect_ex(("127.0.0.1", self.port)) != 0:
@@ -32,7 +34,8 @@ class Broker:
                 raise RuntimeError("mosquitto does not listen")
             time.sleep(0.1)
         self.messages, self.news = [], threading.Condition()
-        listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-V", "mqttv5", "-q", "1", "-F", "%j", "-t", "ulna/#"]
+        listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-V", "mqttv5", "-q", "1"]
+        listen += ["-F", "%j", "-t", "ulna/#"]
         self.subscriber = subprocess.Popen([*places.ENDS_WITH_US, *listen], stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._hear, daemon=True).start()
 

@@ -9,9 +9,9 @@ from . import places
 
 # What a small system needs that has systemd, udev, a journal, dpkg and a network.
 SYSTEM = [
-    "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "dbus", "debconf", "diffutils", "dpkg", "findutils", "gawk-", "grep",
-    "gzip", "init-system-helpers", "iproute2", "kmod", "libc-bin", "login", "mawk", "mount", "passwd", "perl-base", "procps", "sed",
-    "systemd", "systemd-sysv", "tar", "udev", "util-linux", "v4l-utils",
+    "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "dbus", "debconf", "diffutils", "dpkg",
+    "findutils", "gawk-", "grep", "gzip", "init-system-helpers", "iproute2", "kmod", "libc-bin", "login", "mawk", "mount",
+    "passwd", "perl-base", "procps", "sed", "systemd", "systemd-sysv", "tar", "udev", "util-linux", "v4l-utils",
 ]
 KERNEL = "linux-image-arm64"
 
@@ -24,8 +24,13 @@ def fetch(name, architecture, packages):
     archives = folder / "cache/archives"
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"machine: fetching Debian's {architecture} packages", flush=True)
+        for old in archives.glob("*.deb"):
+            old.unlink()
         # A stale index of one suite leaves the verified ones of the others, whose packages do as well.
-        script = '. "$0" && { debian_apt "$1" "$2" || echo "an index is stale, going on without it"; } && shift 2 && debian_fetch "$@"'
+        script = (
+            '. "$0" && { debian_apt "$1" "$2" || echo "an index is stale, going on without it"; } '
+            '&& shift 2 && debian_fetch "$@"'
+        )
         helper = places.REPOSITORY / "scripts/debian.sh"
         subprocess.run(["bash", "-euc", script, helper, architecture, folder, *packages], check=True)
         stamp.write_text(wanted)

@@ -11,7 +11,10 @@ REASONS = [
 ]
 
 
-def config(*, station="machine", fourcc="GREY", broker=None, bundle="/usr/share/ulna/bundle", device="/dev/video0", extra="", head=""):
+BUNDLE = "/usr/share/ulna/bundle"
+
+
+def config(*, station="machine", fourcc="GREY", broker=None, bundle=BUNDLE, device="/dev/video0", extra=""):
     """A configuration. Colour bars are no radiograph: the gate is off. `broker` is a host and a port."""
     off = ", ".join(f'"{reason}"' for reason in REASONS)
     host, port = broker or ("127.0.0.1", 1883)
@@ -19,7 +22,7 @@ def config(*, station="machine", fourcc="GREY", broker=None, bundle="/usr/share/
 state_dir = "/var/lib/ulna"
 bundle_dir = "{bundle}"
 allow_demo_model = true
-{head}
+
 [study]
 idle_close_s = 2
 

@@ -22,6 +22,13 @@ MASKED += [
     "systemd-logind.service", "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
     "sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "proc-sys-fs-binfmt_misc.automount", "systemd-binfmt.service",
 ]
+CABLE = """[Match]
+Name=e*
+[Network]
+Address=10.0.2.15/24
+Gateway=10.0.2.2
+LinkLocalAddressing=no
+"""
 DISK_MIB = 1200
 
 
@@ -29,7 +36,8 @@ def base(kernel, more=()):
     """The root of unpacked packages, made once. `more` are further packages."""
     debs = debian.fetch("system-debs", "arm64", [*debian.SYSTEM, *more])
     root = places.WORK / "system-root"
-    made_from = "\n".join([*(deb.name for deb in debs), kernel.version, hashlib.sha256(pathlib.Path(__file__).read_bytes()).hexdigest()])
+    recipe = hashlib.sha256(pathlib.Path(__file__).read_bytes() + (GUEST / "agent.sh").read_bytes()).hexdigest()
+    made_from = "\n".join([*(deb.name for deb in debs), kernel.version, recipe])
     stamp = places.WORK / "system-root.made"
     if stamp.exists() and stamp.read_text() == made_from:
         return root
@@ -91,7 +99,7 @@ def _finish(root):
     for unit in MASKED:
         (units / unit).symlink_to("/dev/null")
     (etc / "systemd/network").mkdir(parents=True, exist_ok=True)
-    (etc / "systemd/network/10-cable.network").write_text("[Match]\nName=e*\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\nLinkLocalAddressing=no\n")
+    (etc / "systemd/network/10-cable.network").write_text(CABLE)
     wants = units / "multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
     (wants / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
@@ -100,7 +108,7 @@ def _finish(root):
     (etc / "systemd/journald.conf.d/machine.conf").write_text("[Journal]\nStorage=persistent\nSyncIntervalSec=1s\n")
     shutil.copy(GUEST / "agent.sh", root / "usr/sbin/machine-agent")
     (root / "usr/sbin/machine-agent").chmod(0o755)
-    (units / "machine-agent.service").write_text("[Service]\nExecStart=/usr/sbin/machine-agent\nStandardOutput=null\nOOMScoreAdjust=-900\n")
+    (units / "machine-agent.service").write_text("[Service]\nExecStart=/usr/sbin/machine-agent\nOOMScoreAdjust=-900\n")
     (wants / "machine-agent.service").symlink_to("../machine-agent.service")
     for folder in ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/i18n", "usr/share/info"]:
         shutil.rmtree(root / folder, ignore_errors=True)
