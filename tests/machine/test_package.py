@@ -97,11 +97,12 @@ class Package(unittest.TestCase):
         self.station.wait_until_active()
         self.assertEqual(self.station.study(f"show {self.number}")["number"], self.number)
 
-    def test_5_purged_it_leaves_no_unit_and_says_what_stays(self):
+    def test_5_purged_it_leaves_nothing_of_a_patient(self):
         said = self.dpkg(f"-P {self.name}")
         self.assertFalse(self.exists("/usr/bin/edge"))
         self.assertFalse(self.exists("/lib/systemd/system/ulna-edge.service"))
         self.assertNotIn("enabled", self.machine.status("systemctl is-enabled ulna-edge")[1].split())
-        self.assertFalse(self.exists("/etc/ulna/edge.toml"))
+        for gone in ["/etc/ulna", "/var/lib/ulna", "/var/spool/ulna"]:
+            self.assertFalse(self.exists(gone), gone)
         for word in ["error", "cannot", "rmdir"]:
             self.assertNotIn(word, said.lower())
