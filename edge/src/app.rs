@@ -166,6 +166,7 @@ impl App {
 
         let (broker, mailbox) = (Broker::default(), Arc::new(Mailbox::default()));
         let started = Instant::now();
+        let watched = camera.clone();
         let station = Arc::new(Station {
             name: config.station.clone(),
             store: store.clone(),
@@ -220,7 +221,7 @@ impl App {
         })?;
         let beats = Arc::clone(&health);
         threads.spawn("control".to_owned(), move |_, stop| control.run(&beats, stop))?;
-        let mut keeper = Keeper::new(&config.study, store, model, health, reports);
+        let mut keeper = Keeper::new(&config.study, store, model, health, reports, watched);
         let (wake, waker) = (wakes.keeper.clone(), publish.waker());
         threads.spawn("keeper".to_owned(), move |_, stop| keeper.run(&wake, stop, &|| waker.wake()))?;
         Ok(Self { page: address, lan, stop, wakes, mailbox, publish, ended })

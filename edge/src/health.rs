@@ -45,6 +45,26 @@ impl Trouble {
             Self::CertificateEndsSoon => "certificate_ends_soon",
         }
     }
+
+    /// What it means and what to do, for whoever looks at the unit's status.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::StoreFailing => {
+                "the state folder cannot be written: check its disk; the journal says what failed"
+            }
+            Self::DiskFull => "no image is accepted: make room on the disk of the state folder",
+            Self::SpoolUnreadable => {
+                "the spool folder cannot be read: check that it is there and who may read it"
+            }
+            Self::FilesUnreadable => "files in the spool cannot be read or removed: check whose they are",
+            Self::ResultsRefused => "mend the broker's access rules, then run `edge outbox retry`",
+            Self::Stalled => "a stage makes no progress: the watchdog starts the service anew",
+            Self::ModelReturned => {
+                "the new bundle did not become ready, the one before serves: see `edge model list`"
+            }
+            Self::CertificateEndsSoon => "replace the certificate that [mqtt] names",
+        }
+    }
 }
 
 /// Progress and troubles, shared by all stages.

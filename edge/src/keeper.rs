@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::capture::{Report, source_of};
+use crate::capture::{Camera, Report, source_of};
 use crate::clock::boot_time;
 use crate::health::{self, Health, Trouble};
 use crate::inference::{Model, compose};
@@ -39,6 +39,8 @@ pub struct Keeper {
     health: Arc<Health>,
     studies: Studies<StudyId>,
     reports: BTreeMap<SourceName, LastReport>,
+    camera: Option<Arc<dyn Camera>>,
+    camera_trouble: Option<String>,
     next_upkeep: Duration,
     next_watchdog: Duration,
     watchdog_interval: Option<Duration>,
@@ -54,6 +56,7 @@ impl Keeper {
         model: Model,
         health: Arc<Health>,
         reports: BTreeMap<SourceName, LastReport>,
+        camera: Option<Arc<dyn Camera>>,
     ) -> Self {
         Self {
             store,
@@ -61,6 +64,8 @@ impl Keeper {
             health,
             studies: Studies::new(config),
             reports,
+            camera,
+            camera_trouble: None,
             next_upkeep: Duration::ZERO,
             next_watchdog: Duration::ZERO,
             watchdog_interval: health::watchdog_interval(),
@@ -177,9 +182,11 @@ impl Keeper {
         if self.health.set(Trouble::Stalled, !stalled.is_empty()) && !stalled.is_empty() {
             log::error!("no progress in {}", stalled.join(", "));
         }
-        let status = match self.health.gravest() {
-            Some(trouble) => format!("needs attention: {}", trouble.word()),
-            None => "scoring".to_owned(),
+        self.look_at_camera();
+        let status = match (self.health.gravest(), &self.camera_trouble) {
+            (Some(trouble), _) => format!("needs attention: {}: {}", trouble.word(), trouble.remedy()),
+            (None, Some(why)) => format!("scoring; the camera gives no picture: {why}"),
+            (None, None) => "scoring".to_owned(),
         };
         if status != self.status {
             health::notify(&[NotifyState::Status(&status)]);
@@ -192,5 +199,15 @@ impl Keeper {
             health::notify(&[NotifyState::Watchdog]);
             self.next_watchdog = now + interval / 2;
         }
+    }
+    /// A camera that is away is said before somebody wants a radiograph from it.
+    fn look_at_camera(&mut self) {
+        let trouble = self.camera.as_ref().and_then(|camera| camera.trouble());
+        match (&self.camera_trouble, &trouble) {
+            (None, Some(why)) => log::warn!("the camera gives no picture: {why}"),
+            (Some(_), None) => log::info!("the camera is back"),
+            _ => {}
+        }
+        self.camera_trouble = trouble;
     }
 }

@@ -69,6 +69,7 @@ impl Station {
             model.clone(),
             Arc::clone(&health),
             BTreeMap::from([("spool", report.clone())]),
+            None,
         );
         let spool = Spool::new(config.spool.unwrap(), intake.clone(), health);
         Self { dir, store, intake, spool, scoring, keeper, report }

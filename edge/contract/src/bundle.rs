@@ -294,7 +294,10 @@ pub enum ManifestError {
     #[error("{MANIFEST_FILE} is not a bundle manifest: {0}; export the bundle again")]
     Malformed(#[from] serde_json::Error),
     /// Another format version.
-    #[error("bundle format {found} is not supported; this version reads format {FORMAT}")]
+    #[error(
+        "bundle format {found} is not supported: this version reads format {FORMAT}; install a bundle of that format, or \
+         the version of edge that the bundle was made for"
+    )]
     Format {
         /// The manifest's format.
         found: u32,

@@ -26,6 +26,7 @@ use contract::preprocess::PreprocessSpec;
 use contract::radiograph::Limits;
 use contract::result::CameraState;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::fs::Access;
 use serde::Deserialize;
 
 pub use self::device::DeviceError;
@@ -229,7 +230,8 @@ impl Camera for V4l2Source {
     }
 
     fn trouble(&self) -> Option<String> {
-        let node = match node_id(&self.device) {
+        let may = || Ok(rustix::fs::access(&self.device, Access::READ_OK | Access::WRITE_OK)?);
+        let node = match node_id(&self.device).and_then(|node| may().map(|()| node)) {
             Ok(node) => node,
             Err(source) => {
                 return Some(DeviceError::Open { device: self.device.clone(), source }.to_string());
