@@ -146,7 +146,7 @@ stage() {
   install -m 644 deploy/deb/README.md "$doc"
   gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
   licences >"$STAGE.licences"
-  sed '/^%%$/Q' "$STAGE.licences" | sed -e '/^@CRATES@$/{r /dev/stdin' -e 'd}' deploy/deb/copyright.in >"$doc/copyright"
+  sed '/^%%$/Q' "$STAGE.licences" | sed -e '/^@CRATES@$/{r /dev/stdin' -e 'd}' deploy/deb/copyright.in >"$STAGE.copyright"
   sed '1,/^%%$/d' "$STAGE.licences" | gzip -9n >"$doc/third-party-licences.txt.gz"
   cat >"$STAGE.changelog" <<LOG
 ulna-edge ($version-1) stable; urgency=medium
@@ -169,6 +169,7 @@ portable() {
   rm -rf "$folder"
   mkdir -p "$folder/$name"
   cp -a "$STAGE/usr" deploy/deb/INSTALL LICENSE-MIT LICENSE-APACHE "$folder/$name/"
+  cp "$STAGE.copyright" "$folder/$name/usr/share/doc/ulna-edge/copyright"
   rm -r "$folder/$name/usr/share/lintian"
   chmod -R u=rwX,go=rX "$folder/$name"
   pack "$folder" "$out/$name.tar.xz"
