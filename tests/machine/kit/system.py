@@ -33,8 +33,11 @@ DISK_MIB = 1200
 
 
 def base(kernel, more=()):
-    """The root of unpacked packages, made once. `more` are further packages."""
-    debs = debian.fetch("system-debs", "arm64", [*debian.SYSTEM, *more])
+    """The root of unpacked packages, made once. `more` are further packages, where they do not come by themselves."""
+    debs = debian.fetch("system-debs", "arm64", debian.SYSTEM)
+    missing = set(more) - {debian.package_name(deb) for deb in debs}
+    if missing:
+        debs = debian.fetch("system-debs", "arm64", [*debian.SYSTEM, *missing])
     root = places.WORK / "system-root"
     recipe = hashlib.sha256(pathlib.Path(__file__).read_bytes() + (GUEST / "agent.sh").read_bytes()).hexdigest()
     made_from = "\n".join([*(deb.name for deb in debs), kernel.version, recipe])
