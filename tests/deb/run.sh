@@ -4,6 +4,7 @@
 #
 #   tests/deb/run.sh [FILE.deb]...      (without: the newest amd64 package in target/deb and target/deb-ci)
 #
+# The station runs twice for STATION_S seconds (60), after which it must have scored an image; 0 leaves that out, and says so.
 # A package for another architecture needs qemu-user-static's binfmt entry. Closes with the number of checks, and fails if
 # one failed.
 set -euo pipefail
@@ -12,6 +13,7 @@ cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "run it as root: it enters a root folder" >&2; exit 2; }
 
 work=target/deb-test
+station_s=${STATION_S:-60}
 passed=0 failed=0
 
 # check WHAT COMMAND...: one line, and the command's output where it failed.
@@ -95,7 +97,7 @@ provision() {
     "$root/etc/ulna/edge.toml"
 }
 
-# The service as its user, until it has taken an image into its store.
+# run_station SECONDS: the service as its user, told to stop after so long.
 run_station() {
   inside install -d -o ulna -g ulna -m 0750 /run/ulna
   inside setpriv --reuid=ulna --regid=ulna --init-groups --no-new-privs timeout -k 5 "$1" edge run --config /etc/ulna/edge.toml \
@@ -117,19 +119,26 @@ check_life() {
 
   provision
   check "the default configuration, provisioned, is accepted" inside edge config check /etc/ulna/edge.toml
-  inside install -d -o ulna -g ulna -m 2770 /var/spool/ulna/XR_HAND
-  inside install -o ulna -g ulna -m 660 /usr/share/doc/ulna-edge/examples/demo-bundle/golden/0.png /var/spool/ulna/XR_HAND/0.png
-  check "the station runs as its user and stops when told" run_station "${STATION_S:-60}"
-  check "it has made its store" there /var/lib/ulna/ulna.sqlite
-  check "it has taken the image from the spool" not there /var/spool/ulna/XR_HAND/0.png
+  if [ "$station_s" = 0 ]; then
+    echo "      not checked: that the station runs, and its store is kept"
+    inside install -o ulna -g ulna -m 600 /etc/hostname /var/lib/ulna/state
+  else
+    inside install -d -o ulna -g ulna -m 2770 /var/spool/ulna/XR_HAND
+    inside install -o ulna -g ulna -m 660 /usr/share/doc/ulna-edge/examples/demo-bundle/golden/0.png /var/spool/ulna/XR_HAND/0.png
+    check "the station runs as its user and stops when told" run_station "$station_s"
+    check "it has made its store" there /var/lib/ulna/ulna.sqlite
+    check "it has taken the image from the spool" not there /var/spool/ulna/XR_HAND/0.png
+  fi
   sums >"$work/before"
 
   check "the newer one installs over it" dpkg_says -i /newer.deb
   check "the version is $version" test "$(inside dpkg-query -W -f '${Version}' ulna-edge)" = "$version"
   check "configuration and state are kept" same_as_before
   check "a good configuration is passed over in silence" not says "ulna-edge:"
-  check "the station starts on the kept store" run_station "${STATION_S:-60}"
-  check "its result waits in the outbox" bash -c "chroot $root setpriv --reuid=ulna --regid=ulna --init-groups edge outbox list | grep -q HAN-"
+  if [ "$station_s" != 0 ]; then
+    check "the station starts on the kept store" run_station "$station_s"
+    check "its result waits in the outbox" bash -c "chroot $root setpriv --reuid=ulna --regid=ulna --init-groups edge outbox list | grep -q HAN-"
+  fi
 
   cp "$root/etc/ulna/edge.toml" "$work/edge.toml"
   echo 'of_an_older_version = 1' | cat - "$work/edge.toml" >"$root/etc/ulna/edge.toml"
