@@ -52,7 +52,7 @@ make_root() {
   fi
   root=$work/root-$1
   leave
-  rm -rf "$root"
+  rm -rf --one-file-system "$root"
   mkdir -p "$root"
   tar -C "$root" --exclude='./dev/*' -xf "$tar"
   mount -t proc proc "$root/proc"
