@@ -33,6 +33,7 @@ use crate::health::{self, Health, Trouble};
 use crate::inference::{Bundle, BundleError, Model, ModelError};
 use crate::intake::Intake;
 use crate::keeper::{Keeper, LastReport};
+use crate::outlook::Outlook;
 use crate::publish::{self, Broker, Mailbox, Setup, SpawnError};
 use crate::scoring::Scoring;
 use crate::slots::{Slots, SlotsError};
@@ -165,8 +166,8 @@ impl App {
         let sources = sources(config, &intake, &health)?;
 
         let (broker, mailbox) = (Broker::default(), Arc::new(Mailbox::default()));
+        let outlook = Outlook::new(Arc::clone(&health), intake.clone(), camera.clone(), broker.clone());
         let started = Instant::now();
-        let watched = camera.clone();
         let station = Arc::new(Station {
             name: config.station.clone(),
             store: store.clone(),
@@ -221,7 +222,7 @@ impl App {
         })?;
         let beats = Arc::clone(&health);
         threads.spawn("control".to_owned(), move |_, stop| control.run(&beats, stop))?;
-        let mut keeper = Keeper::new(&config.study, store, model, health, reports, watched);
+        let mut keeper = Keeper::new(&config.study, store, model, health, reports, outlook);
         let (wake, waker) = (wakes.keeper.clone(), publish.waker());
         threads.spawn("keeper".to_owned(), move |_, stop| keeper.run(&wake, stop, &|| waker.wake()))?;
         Ok(Self { page: address, lan, stop, wakes, mailbox, publish, ended })

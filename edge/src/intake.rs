@@ -257,10 +257,17 @@ impl Intake {
     pub fn check_space(&self) -> Result<(), AcceptError> {
         let free_bytes = self.store.disk_free_bytes()?;
         let full = free_bytes < self.disk_free_min_bytes;
-        self.health.set(Trouble::DiskFull, full);
+        let news = self.health.set(Trouble::DiskFull, full);
         if full {
             let (free_mib, min_mib) = (free_bytes >> 20, self.disk_free_min_bytes >> 20);
-            return Err(AcceptError::DiskFull { free_mib, min_mib });
+            let error = AcceptError::DiskFull { free_mib, min_mib };
+            if news {
+                log::error!("{error}");
+            }
+            return Err(error);
+        }
+        if news {
+            log::info!("there is space for images again");
         }
         Ok(())
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::capture::{Camera, Report, source_of};
+use crate::capture::{Report, source_of};
 use crate::clock::boot_time;
 use crate::health::{self, Health, Trouble};
 use crate::inference::{Model, compose};
+use crate::outlook::Outlook;
 use crate::store::{Closed, Store, StoreError, StudyId};
 use crate::study::{Action, Event, Facts, SourceName, Studies, StudyConfig};
 use crate::wake::{Stop, Wake};
@@ -39,12 +40,10 @@ pub struct Keeper {
     health: Arc<Health>,
     studies: Studies<StudyId>,
     reports: BTreeMap<SourceName, LastReport>,
-    camera: Option<Arc<dyn Camera>>,
-    camera_trouble: Option<String>,
+    outlook: Outlook,
     next_upkeep: Duration,
     next_watchdog: Duration,
     watchdog_interval: Option<Duration>,
-    status: String,
 }
 
 impl Keeper {
@@ -56,7 +55,7 @@ impl Keeper {
         model: Model,
         health: Arc<Health>,
         reports: BTreeMap<SourceName, LastReport>,
-        camera: Option<Arc<dyn Camera>>,
+        outlook: Outlook,
     ) -> Self {
         Self {
             store,
@@ -64,12 +63,10 @@ impl Keeper {
             health,
             studies: Studies::new(config),
             reports,
-            camera,
-            camera_trouble: None,
+            outlook,
             next_upkeep: Duration::ZERO,
             next_watchdog: Duration::ZERO,
             watchdog_interval: health::watchdog_interval(),
-            status: String::new(),
         }
     }
 
@@ -161,6 +158,7 @@ impl Keeper {
             return;
         }
         self.next_upkeep = now + UPKEEP_INTERVAL;
+        self.outlook.look_at_space();
         match self.store.upkeep() {
             Ok(0) => {}
             Ok(dropped) => {
@@ -182,16 +180,7 @@ impl Keeper {
         if self.health.set(Trouble::Stalled, !stalled.is_empty()) && !stalled.is_empty() {
             log::error!("no progress in {}", stalled.join(", "));
         }
-        self.look_at_camera();
-        let status = match (self.health.gravest(), &self.camera_trouble) {
-            (Some(trouble), _) => format!("needs attention: {}: {}", trouble.word(), trouble.remedy()),
-            (None, Some(why)) => format!("scoring; the camera gives no picture: {why}"),
-            (None, None) => "scoring".to_owned(),
-        };
-        if status != self.status {
-            health::notify(&[NotifyState::Status(&status)]);
-            self.status = status;
-        }
+        self.outlook.tell(&self.store);
         if let Some(interval) = self.watchdog_interval
             && stalled.is_empty()
             && now >= self.next_watchdog
@@ -199,15 +188,5 @@ impl Keeper {
             health::notify(&[NotifyState::Watchdog]);
             self.next_watchdog = now + interval / 2;
         }
-    }
-    /// A camera that is away is said before somebody wants a radiograph from it.
-    fn look_at_camera(&mut self) {
-        let trouble = self.camera.as_ref().and_then(|camera| camera.trouble());
-        match (&self.camera_trouble, &trouble) {
-            (None, Some(why)) => log::warn!("the camera gives no picture: {why}"),
-            (Some(_), None) => log::info!("the camera is back"),
-            _ => {}
-        }
-        self.camera_trouble = trouble;
     }
 }

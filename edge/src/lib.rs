@@ -25,6 +25,7 @@ pub mod inference;
 pub mod intake;
 pub mod keeper;
 pub mod logging;
+pub mod outlook;
 pub mod publish;
 pub mod quality;
 mod restarts;

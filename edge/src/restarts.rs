@@ -1,9 +1,10 @@
 //! Restarts with growing pauses: a station that keeps ending soon after its start must not keep its board busy loading
 //! the model. systemd 252, Debian 12's, always waits the same `RestartSec`.
 //!
-//! The runtime directory, which systemd keeps between automatic restarts only, has the times of the recent starts.
+//! The runtime directory, which systemd keeps between restarts, has the times of the recent starts and why the last one
+//! failed. A clean end forgets them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -13,6 +14,7 @@ use crate::clock::boot_time;
 use crate::health;
 
 const FILE: &str = "starts";
+const REASON: &str = "failure";
 /// Starts within this time count.
 const WINDOW: Duration = Duration::from_secs(3600);
 /// So many starts within it need no pause.
@@ -24,26 +26,46 @@ const START_MAX: Duration = Duration::from_secs(180);
 
 /// Pauses where this start follows many others; in a service of systemd's only.
 pub(crate) fn pause() {
-    let Some(dir) = env::var_os("RUNTIME_DIRECTORY") else { return };
-    let starts = count(Path::new(&dir), boot_time());
+    let Some(dir) = runtime_directory() else { return };
+    let starts = count(&dir, boot_time());
     let pause = pause_after(starts);
     if pause.is_zero() {
         return;
     }
-    let said =
-        format!("start {} within an hour: waiting {} s; the journal says why", starts + 1, pause.as_secs());
-    log::warn!("{said} the ones before ended");
+    let reason = fs::read_to_string(dir.join(REASON))
+        .unwrap_or_else(|_| "it ended without saying why; see the journal".to_owned());
+    let said = format!(
+        "waiting {} s before start {} within an hour. The last one: {reason}",
+        pause.as_secs(),
+        starts + 1
+    );
+    log::warn!("{said}");
     health::say(&said);
     let micros = u32::try_from((pause + START_MAX).as_micros()).unwrap_or(u32::MAX);
     health::notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
     thread::sleep(pause);
 }
 
+/// Notes why this start fails, for the pause before the next.
+pub(crate) fn failed(reason: &str) {
+    if let Some(dir) = runtime_directory()
+        && let Err(error) = fs::write(dir.join(REASON), reason)
+    {
+        log::debug!("the reason cannot be kept: {error}");
+    }
+}
+
 /// Forgets the starts so far: the next one was asked for.
 pub(crate) fn forget() {
-    if let Some(dir) = env::var_os("RUNTIME_DIRECTORY") {
-        let _ = fs::remove_file(Path::new(&dir).join(FILE));
+    if let Some(dir) = runtime_directory() {
+        // What is not there is forgotten.
+        let _ = fs::remove_file(dir.join(FILE));
+        let _ = fs::remove_file(dir.join(REASON));
     }
+}
+
+fn runtime_directory() -> Option<PathBuf> {
+    env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from)
 }
 
 /// Notes a start, and says how many there were within the hour before it.

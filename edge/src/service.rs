@@ -51,6 +51,7 @@ pub fn run(config: &Config, path: &Path) -> Exit {
         Err(error) => {
             log::error!("{error}");
             health::say(&error.to_string());
+            restarts::failed(&error.to_string());
             return error.exit();
         }
     };
@@ -72,6 +73,7 @@ pub fn run(config: &Config, path: &Path) -> Exit {
     if !app.stop(DRAIN_MAX) {
         log::warn!("not all stages ended within {} s; nothing accepted is lost", DRAIN_MAX.as_secs());
     }
+    restarts::forget();
     // A signal may have come while it drained to start anew.
     if signal.is_some() || signals.pending().next().is_some() {
         health::notify(&[NotifyState::Stopping]);
@@ -111,7 +113,6 @@ fn start(config: &Config, restart: &Restart) -> Result<App, StartError> {
 /// The same program with the same arguments in the same process: everything that was open is closed by it, and systemd
 /// sees one service.
 fn execute_again() -> Exit {
-    restarts::forget();
     // Loading the model may take longer than the watchdog is patient.
     watch_for(sd_notify::watchdog_enabled().map(|_| LOAD_MAX));
     let error = Command::new("/proc/self/exe").args(env::args_os().skip(1)).exec();

@@ -19,6 +19,8 @@ use edge::health::Health;
 use edge::inference::{Bundle, Model};
 use edge::intake::Intake;
 use edge::keeper::{Keeper, LastReport};
+use edge::outlook::Outlook;
+use edge::publish::Broker;
 use edge::quality::{self, RawExposure};
 use edge::scoring::Scoring;
 use edge::store::Store;
@@ -69,7 +71,7 @@ impl Station {
             model.clone(),
             Arc::clone(&health),
             BTreeMap::from([("spool", report.clone())]),
-            None,
+            Outlook::new(Arc::clone(&health), intake.clone(), None, Broker::default()),
         );
         let spool = Spool::new(config.spool.unwrap(), intake.clone(), health);
         Self { dir, store, intake, spool, scoring, keeper, report }
