@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/debian.sh
 
 debian_install mosquitto mosquitto-clients nginx-light minisign jq dcmtk openssl libfaketime chromium chromium-driver fonts-dejavu-core \
-  gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static qemu-system-arm kmod e2fsprogs
+  gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static qemu-system-arm kmod e2fsprogs binutils
 
 scripts/get-libtorch.sh third_party/libtorch
 

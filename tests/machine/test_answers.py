@@ -21,28 +21,25 @@ def native():
 
 
 def logits(command, images):
-    """Each view's logit, by the image's name. The processor's second core does nothing for an emulated one."""
-    run = [*command, "infer", "--bundle", BUNDLE, "--json", "--threads", "1", "--study-type", "XR_HAND", *images]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=1800)
+    """Each view's logit, by the image's path."""
+    run = [*command, "infer", "--bundle", BUNDLE, "--json", "--study-type", "XR_HAND", *images]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=3600)
     if done.returncode:
         raise AssertionError(f"{command} ended with {done.returncode}: {done.stderr}")
     studies = [json.loads(line) for line in done.stdout.splitlines()]
-    return {Path(study["input"]).name: study["result"]["views"][0]["logit"] for study in studies}
+    return {study["input"]: study["result"]["views"][0]["logit"] for study in studies}
 
 
 class Answers(unittest.TestCase):
-    def same(self, images):
+    def test_golden_images_and_real_radiographs(self):
+        images = sorted((BUNDLE / "golden").glob("*.png"))
+        # All in one process: an emulated one takes minutes for its self-test.
+        real = [*sorted((RADIOGRAPHS / "hands").glob("*.*g"))[:2], *sorted((RADIOGRAPHS / "dicom").glob("*.dcm"))[:1]]
+        if not real:
+            print(f"SKIPPED: no real radiographs in {RADIOGRAPHS}", flush=True)
+        images += real
         here, there = logits([native()], images), logits([*QEMU, places.edge_binary()], images)
-        self.assertEqual(here.keys(), {image.name for image in images})
-        off = {name: abs(logit - there[name]) for name, logit in here.items()}
-        print(f"{len(images)} images, furthest {max(off.values()):.1e} apart")
+        self.assertEqual(here.keys(), {str(image) for image in images})
+        off = {image: abs(logit - there[image]) for image, logit in here.items()}
+        print(f"{len(images) - len(real)} golden and {len(real)} real images, furthest {max(off.values()):.1e} apart", flush=True)
         self.assertLessEqual(max(off.values()), TOLERANCE, off)
-
-    def test_golden_images(self):
-        self.same(sorted((BUNDLE / "golden").glob("*.png")))
-
-    def test_real_radiographs(self):
-        images = [*sorted((RADIOGRAPHS / "hands").glob("*.*g"))[:2], *sorted((RADIOGRAPHS / "dicom").glob("*.dcm"))[:1]]
-        if not images:
-            self.skipTest(f"no radiographs in {RADIOGRAPHS}")
-        self.same(images)
