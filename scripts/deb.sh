@@ -104,15 +104,15 @@ check_needs() {
   [ -z "$others" ] || fail "edge for $1 needs libraries that the package does not depend on:" $others
 }
 
-# Licences of the crates that this target's program is made of, as their sources on this machine say: two parts with a line
-# %% between them. Reading them all takes a while, so they are kept until something about them changes.
+# Licences of the crates that the program is made of, for all three targets, as their sources on this machine say: two parts
+# with a line %% between them. Reading them all takes minutes, so they are kept until something about them changes.
 licences() {
   local kept
-  kept=target/deb/licences-$triple-$(cat Cargo.lock edge/Cargo.toml deploy/deb/about.* | sha256sum | cut -c1-16)
+  kept=target/deb/licences-$(cat Cargo.lock edge/Cargo.toml deploy/deb/about.* | sha256sum | cut -c1-16)
   if [ ! -s "$kept" ]; then
-    (cd edge && cargo about -L error generate --frozen --no-default-features --target "$triple" \
+    (cd edge && cargo about -L error generate --frozen --no-default-features \
       --config ../deploy/deb/about.toml ../deploy/deb/about.hbs) >"$kept.part"
-    rm -f target/deb/licences-"$triple"-????????????????
+    rm -f target/deb/licences-????????????????
     mv "$kept.part" "$kept"
   fi
   cat "$kept"
