@@ -25,9 +25,10 @@ test: ## fetch what the tests need, then run every check and test
 test-vivid: ## try the frame grabber on the kernel's V4L2 test driver, in an emulated machine
 	tests/vivid/run.sh
 
-test-arm: ## all that is tried on emulated boards: both ARM binaries, the package, the board image (hours; needs make deb and root)
+test-arm: ## all that is tried on emulated boards: both ARM binaries, the package, the board image (hours; needs root)
 	scripts/cross.sh armv7 --profile ci
-	scripts/deb.sh --profile ci arm64
+	scripts/deb.sh --profile ci arm64 amd64
+	tests/deb/run.sh target/deb-ci/ulna-edge_*_amd64.deb
 	python3 tests/machine/run.py --all
 	deploy/image/build.sh --deb "$$(ls -t target/deb-ci/ulna-edge_*_arm64.deb | head -n 1)" --out target/image
 	python3 tests/image/run.py --built target/image
@@ -36,7 +37,7 @@ cross: ## build edge for both ARM targets without a container engine: target/TAR
 	scripts/cross.sh aarch64
 	scripts/cross.sh armv7
 
-deb: ## build the packages and tarballs for arm64, armhf and amd64: target/deb (ARCH=arm64: that one only)
+deb: ## build packages and tarballs for arm64, armhf and amd64: target/deb (ARCH=arm64: that one)
 	scripts/deb.sh $(ARCH)
 
 image: ## build the board image and its update bundle from target/deb's package: target/image (BOARD=rpi4: for a Raspberry Pi 4)

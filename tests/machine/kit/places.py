@@ -31,12 +31,13 @@ def edge_binary_armv7():
 
 
 def edge_deb():
-    """The newest package for arm64, or None where none was made."""
+    """The newest package for arm64, or None where none was made of the binary under test."""
     named = _named("ULNA_EDGE_ARM64_DEB", None)
     if named:
         return named
     found = sorted((TARGET / "deb-ci").glob("*_arm64.deb"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+    fresh = [deb for deb in found if deb.stat().st_mtime >= edge_binary().stat().st_mtime]
+    return fresh[-1] if fresh else None
 
 
 def stripped(binary, strip):
