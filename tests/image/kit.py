@@ -48,7 +48,7 @@ class Machine:
     def start(self, stick=None):
         self.qmp_path.unlink(missing_ok=True)
         command = [
-            "nice", "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024",
+            "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024",
             "-bios", FIRMWARE, "-display", "none", "-nodefaults",
             "-chardev", f"file,id=console,path={self.log},append=on", "-serial", "chardev:console",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
