@@ -23,7 +23,7 @@ def native():
 def logits(command, images):
     """Each view's logit, by the image's path."""
     run = [*command, "infer", "--bundle", BUNDLE, "--json", "--study-type", "XR_HAND", *images]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=3600)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=1800)
     if done.returncode:
         raise AssertionError(f"{command} ended with {done.returncode}: {done.stderr}")
     studies = [json.loads(line) for line in done.stdout.splitlines()]
@@ -34,7 +34,7 @@ class Answers(unittest.TestCase):
     def test_golden_images_and_real_radiographs(self):
         images = sorted((BUNDLE / "golden").glob("*.png"))
         # All in one process: an emulated one takes minutes for its self-test.
-        real = [*sorted((RADIOGRAPHS / "hands").glob("*.*g"))[:2], *sorted((RADIOGRAPHS / "dicom").glob("*.dcm"))[:1]]
+        real = [*sorted((RADIOGRAPHS / "hands").glob("*.*g"))[:1], *sorted((RADIOGRAPHS / "dicom").glob("*.dcm"))[:1]]
         if not real:
             print(f"SKIPPED: no real radiographs in {RADIOGRAPHS}", flush=True)
         images += real
