@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use contract::bundle::Purpose;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use sd_notify::NotifyState;
 
 use crate::capture::dicom::Dicom;
 use crate::capture::replay::Replay;
@@ -150,10 +149,8 @@ impl App {
         bundle: (&Path, Option<&str>),
         restart: &Restart,
     ) -> Result<Self, StartError> {
-        health::notify(&[
-            NotifyState::Status("loading the model"),
-            NotifyState::ExtendTimeoutUsec(LOAD_MAX.as_micros() as u32),
-        ]);
+        health::say("loading the model");
+        health::extend_start(LOAD_MAX);
         let model = load_model(bundle, config.allow_demo_model)?;
         let store = Store::open(&config.state_dir, config.limits)?;
         let health = Arc::new(Health::default());

@@ -127,6 +127,16 @@ pub fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
+/// Asks systemd to wait so much longer for READY.
+pub fn extend_start(by: Duration) {
+    notify(&[NotifyState::ExtendTimeoutUsec(micros(by))]);
+}
+
+/// As systemd takes a duration.
+pub fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
 /// Says in one line how the service is, where `systemctl status` shows it.
 pub fn say(status: &str) {
     // A line break would begin another message to systemd.

@@ -6,7 +6,6 @@ use std::mem;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sd_notify::NotifyState;
 
 use crate::capture::Camera;
 use crate::clock;
@@ -51,7 +50,7 @@ impl Outlook {
         news("the clock", &before.clock, &self.now.clock);
         let line = self.line();
         if line != self.said {
-            health::notify(&[NotifyState::Status(&line)]);
+            health::say(&line);
             self.said = line;
         }
     }
@@ -77,7 +76,7 @@ impl Outlook {
         };
         let Facts { camera, clock, waiting } = &self.now;
         for said in [camera, clock, waiting].into_iter().flatten() {
-            let _ = write!(line, "; {}", said.replace(char::is_control, " "));
+            let _ = write!(line, "; {said}");
         }
         line
     }

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use sd_notify::NotifyState;
-
+use crate::app::LOAD_MAX;
 use crate::clock::boot_time;
 use crate::health;
 
@@ -21,19 +20,19 @@ const WINDOW: Duration = Duration::from_secs(3600);
 const FREE: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// The service's own time to start, after the pause.
-const START_MAX: Duration = Duration::from_secs(180);
 
 /// Pauses where this start follows many others; in a service of systemd's only.
 pub(crate) fn pause() {
     let Some(dir) = runtime_directory() else { return };
     let starts = count(&dir, boot_time());
+    let reason = fs::read_to_string(dir.join(REASON));
+    // It is of the start just before this one: one that crashes leaves none.
+    let _ = fs::remove_file(dir.join(REASON));
     let pause = pause_after(starts);
     if pause.is_zero() {
         return;
     }
-    let reason = fs::read_to_string(dir.join(REASON))
-        .unwrap_or_else(|_| "it ended without saying why; see the journal".to_owned());
+    let reason = reason.unwrap_or_else(|_| "it ended without saying why; see the journal".to_owned());
     let said = format!(
         "waiting {} s before start {} within an hour. The last one: {reason}",
         pause.as_secs(),
@@ -41,8 +40,7 @@ pub(crate) fn pause() {
     );
     log::warn!("{said}");
     health::say(&said);
-    let micros = u32::try_from((pause + START_MAX).as_micros()).unwrap_or(u32::MAX);
-    health::notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+    health::extend_start(pause + LOAD_MAX);
     thread::sleep(pause);
 }
 

@@ -67,7 +67,7 @@ pub fn run(config: &Config, path: &Path) -> Exit {
         health::notify(&[NotifyState::Stopping]);
         log::info!("stopping");
     } else {
-        health::notify(&[NotifyState::Status("changing the model")]);
+        health::say("changing the model");
         log::info!("starting anew with another bundle");
     }
     if !app.stop(DRAIN_MAX) {
@@ -123,6 +123,5 @@ fn execute_again() -> Exit {
 /// Sets the watchdog's patience and begins it anew; without a watchdog nothing happens.
 fn watch_for(patience: Option<Duration>) {
     let Some(patience) = patience else { return };
-    let microseconds = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
-    health::notify(&[NotifyState::WatchdogUsec(microseconds), NotifyState::Watchdog]);
+    health::notify(&[NotifyState::WatchdogUsec(health::micros(patience)), NotifyState::Watchdog]);
 }

@@ -228,7 +228,7 @@ mod tests {
     fn the_site_key_must_be_private_whole_and_there() {
         let dir = tempfile::tempdir().unwrap();
         drop(Store::open(dir.path(), LimitsConfig::default()).unwrap());
-        let key = state_paths(dir.path()).site_key.0;
+        let key = dir.path().join("site.key");
         assert_eq!(site_key(dir.path()).verdict, Verdict::Ok);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(site_key(dir.path()).remedy.unwrap().contains("chmod 600"));

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn the_key_is_private_and_lasting_and_must_be_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let path = path(dir.path());
+        let path = dir.path().join(FILE);
         let first = read_or_make(&path).unwrap();
         assert_eq!(read_or_make(&path).unwrap(), first);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
