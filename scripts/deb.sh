@@ -40,15 +40,6 @@ version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Carg
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)}
 export SOURCE_DATE_EPOCH
 
-# tool NAME VERSION [OPTION...]: built half optimised, in a fraction of the time. cargo-about compares thousands of texts, for
-# which a plain debug build would take minutes.
-tool() {
-  [ "$("third_party/tools/bin/$1" --version 2>/dev/null | grep -o '[0-9.]*$')" != "$2" ] || return 0
-  echo "building $1 $2 into third_party/tools"
-  CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false \
-    cargo install --quiet --locked --debug --root third_party/tools "$1@$2" "${@:3}"
-}
-
 # What an architecture is called elsewhere, and the newest glibc that its program may need: Ubuntu 22.04 has 2.35, Debian 12
 # 2.36. (On amd64, hypot has a new version in 2.35.)
 facts() {
@@ -176,8 +167,11 @@ portable() {
 }
 
 debian_install xz-utils dpkg-dev
-tool cargo-deb "$CARGO_DEB"
-tool cargo-about "$CARGO_ABOUT" --features cli
+# Half optimised: cargo-about compares thousands of texts.
+export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=false
+scripts/cargo-tool.sh cargo-deb "$CARGO_DEB"
+scripts/cargo-tool.sh cargo-about "$CARGO_ABOUT" --features cli
+unset CARGO_PROFILE_DEV_OPT_LEVEL CARGO_PROFILE_DEV_DEBUG
 cargo fetch --locked --quiet
 mkdir -p target/deb "$out"
 for arch in "${arches[@]}"; do

@@ -15,7 +15,7 @@ debian_install() {
     --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# debian_apt ARCHITECTURE FOLDER: points apt (APT_CONFIG) at lists of its own in FOLDER, of one architecture, with nothing
+# debian_apt ARCHITECTURE FOLDER [COMPONENTS]: points apt (APT_CONFIG) at lists of its own in FOLDER, of one architecture, with nothing
 # installed: `apt-get download` and `apt-get install --download-only` then work for a board, and the machine's dpkg learns of
 # no foreign architecture. Fails when the mirror's index is stale, with the reason in FOLDER/update.log.
 debian_apt() {
@@ -24,7 +24,8 @@ debian_apt() {
   folder=$(cd "$2" && pwd)
   mkdir -p "$folder"/{lists/partial,cache/archives/partial,parts}
   : >"$folder/status"
-  sed "/^Types:/a Architectures: $1" /etc/apt/sources.list.d/debian.sources >"$folder/parts/debian.sources"
+  sed -e "/^Types:/a Architectures: $1" -e "s/^Components: \(.*\)/Components: ${3:-\\1}/" \
+    /etc/apt/sources.list.d/debian.sources >"$folder/parts/debian.sources"
   cat >"$folder/apt.conf" <<CONF
 APT::Architecture "$1";
 APT::Architectures { "$1"; };

@@ -37,8 +37,4 @@ if ! cmp -s deploy/dashboard/package-lock.json deploy/dashboard/node_modules/.fe
   cp deploy/dashboard/package-lock.json deploy/dashboard/node_modules/.fetched
 fi
 
-if ! command -v cargo-deny >/dev/null && [ ! -x third_party/tools/bin/cargo-deny ]; then
-  echo "building cargo-deny 0.20.2 into third_party/tools"
-  # A debug build: it checks one lock file and is built in half the time.
-  cargo install --quiet --locked --debug --root third_party/tools cargo-deny@0.20.2
-fi
+command -v cargo-deny >/dev/null || scripts/cargo-tool.sh cargo-deny 0.20.2

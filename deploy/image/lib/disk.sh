@@ -3,20 +3,17 @@ SECTORS_MIB=2048
 ESP_MIB=256 ROOT_MIB=1024
 GRUB_MODULES='part_gpt part_msdos fat squash4 gzio normal configfile linux echo test true regexp loadenv reboot halt sleep minicmd'
 
-# grub_folder: Debian's GRUB modules for arm64, unpacked.
-fetch_grub() {
-  [ ! -e "$out/grub/usr/lib/grub/arm64-efi/kernel.img" ] || return 0
-  fetch_unpacked grub-efi-arm64-bin "$out/grub"
-}
-
-# fetch_unpacked PACKAGE FOLDER: one package's files, with nothing that it depends on.
+# fetch_unpacked PACKAGE FOLDER: one package's files, with nothing that it depends on, once. A Raspberry Pi's firmware is in
+# non-free-firmware.
 fetch_unpacked() (
-  debian_apt arm64 "$out/apt" || fail "no list of arm64 packages: $(cat "$out/apt/update.log")"
+  [ ! -e "$2/.$1" ] || return 0
+  debian_apt arm64 "$out/apt" "main non-free-firmware" || fail "no list of arm64 packages: $(cat "$out/apt/update.log")"
   mkdir -p "$out/debs" "$2"
   cd "$out/debs"
   rm -f "$1"_*.deb
   apt-get -qq download "$1"
   dpkg -x "$1"_*.deb "$2"
+  touch "$2/.$1"
 )
 
 # make_disk SQUASHFS IMAGE
@@ -24,7 +21,7 @@ make_disk() {
   local squashfs=$1 image=$2 a=$((1 + ESP_MIB)) b
   b=$((a + ROOT_MIB))
   [ "$(stat -c %s "$squashfs")" -lt $((ROOT_MIB * 1048576)) ] || fail "the system is larger than its partition ($ROOT_MIB MiB)"
-  fetch_grub
+  fetch_unpacked grub-efi-arm64-bin "$out/grub"
   rm -f "$image"
   truncate -s "${size_gib}G" "$image"
   sfdisk -q "$image" <<TABLE
@@ -59,24 +56,10 @@ make_esp() {
 # What a Raspberry Pi 4 needs before there is UEFI: its firmware (of Debian's non-free-firmware), the kernel's device tree, U-Boot.
 add_raspberry_firmware() {
   local at=$out/rpi4
-  if [ ! -e "$at/usr/lib/u-boot/rpi_4/u-boot.bin" ]; then
-    fetch_unpacked u-boot-rpi "$at"
-    fetch_firmware "$at"
-  fi
-  cp "$at"/usr/lib/raspi-firmware/{start4.elf,fixup4.dat} "$1/"
+  fetch_unpacked u-boot-rpi "$at"
+  fetch_unpacked raspi-firmware "$at"
+  cp "$at"/usr/lib/raspi-firmware/{start4.elf,fixup4.dat} "$at/usr/lib/u-boot/rpi_4/u-boot.bin" "$here/boot/config.txt" "$1/"
   mkdir -p "$1/overlays"
   cp "$at"/usr/lib/raspi-firmware/overlays/disable-bt.dtbo "$1/overlays/" 2>/dev/null || sed -i /disable-bt/d "$1/config.txt"
   cp "$out"/root/usr/lib/linux-image-*/broadcom/bcm2711-rpi-4-b.dtb "$1/"
-  cp "$at/usr/lib/u-boot/rpi_4/u-boot.bin" "$here/boot/config.txt" "$1/"
 }
-
-fetch_firmware() (
-  mkdir -p "$out/apt-firmware"
-  debian_apt arm64 "$out/apt-firmware" || fail "no list of arm64 packages: $(cat "$out/apt-firmware/update.log")"
-  sed -i 's/^Components: .*/Components: main non-free-firmware/' "$out/apt-firmware/parts/debian.sources"
-  apt-get -qq update
-  cd "$out/debs"
-  rm -f raspi-firmware_*.deb
-  apt-get -qq download raspi-firmware
-  dpkg -x raspi-firmware_*.deb "$1"
-)

@@ -29,7 +29,7 @@ make_base() {
 UNUSED_MODULES='drivers/gpu/drm/amd drivers/gpu/drm/nouveau drivers/gpu/drm/radeon drivers/infiniband drivers/net/ethernet/mellanox
   drivers/net/ethernet/chelsio drivers/net/ethernet/qlogic drivers/net/ethernet/broadcom/bnx2x drivers/net/ethernet/netronome
   drivers/net/wireless drivers/scsi drivers/isdn drivers/media/dvb-frontends drivers/media/tuners sound fs/ocfs2 fs/ceph fs/gfs2
-  fs/afs fs/xfs fs/btrfs fs/bcachefs fs/smb fs/cifs fs/nfs fs/nfsd drivers/target drivers/iio drivers/staging drivers/infiniband'
+  fs/afs fs/xfs fs/btrfs fs/bcachefs fs/smb fs/cifs fs/nfs fs/nfsd drivers/target drivers/iio drivers/staging'
 # They stand under drivers/scsi too, and are needed for USB sticks and disks.
 KEPT_MODULES='scsi_mod.ko sd_mod.ko scsi_common.ko virtio_scsi.ko'
 
