@@ -5,9 +5,7 @@ import re
 import subprocess
 import unittest
 
-from kit import debian, places, station, system
-from kit.broker import HOST_SEEN_FROM_MACHINE, Broker
-from kit.vm import Machine
+from kit import debian, places, station
 
 OLDER = "0.0.1"
 
@@ -32,22 +30,14 @@ class Package(unittest.TestCase):
         fields = subprocess.run(["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True).stdout
         cls.version = re.search(r"(?m)^Version: (.*)$", fields).group(1)
         cls.name = re.search(r"(?m)^Package: (.*)$", fields).group(1)
-        kernel = debian.Kernel()
-        root = system.base(kernel, debian.depends(deb))
+        print(f"\n{deb.name}", flush=True)
 
         def add(copy):
             for source, to in [(older(deb), "older.deb"), (deb, "newer.deb")]:
                 subprocess.run(["cp", source, copy / "root" / to], check=True)
             station.write_bundle(copy / "srv/bundle")
 
-        disk = system.disk("package", root, add)
-        cls.broker = Broker()
-        cls.addClassCleanup(cls.broker.close)
-        cls.machine = Machine("package", kernel, system.initramfs(kernel), disk=disk, network=True)
-        cls.addClassCleanup(cls.machine.close)
-        cls.machine.start()
-        print(f"\n{deb.name} in a machine that booted in {cls.machine.booted_s:.0f} s", flush=True)
-        cls.station = station.Station(cls.machine)
+        station.boot(cls, "package", add, more=debian.depends(deb))
 
     def dpkg(self, order):
         said = self.machine.run(f"DEBIAN_FRONTEND=noninteractive dpkg {order}", timeout_s=900)
@@ -69,7 +59,7 @@ class Package(unittest.TestCase):
         self.assertIn("edge ", self.machine.run("edge --version"))
 
     def test_2_configured_it_serves(self):
-        text = station.config(broker=(HOST_SEEN_FROM_MACHINE, self.broker.port), bundle="/srv/bundle")
+        text = station.config(broker=self.broker, bundle="/srv/bundle")
         self.station.configure(text)
         self.machine.run("systemctl start ulna-edge", timeout_s=400)
         type(self).number = self.station.study("open XR_HAND")["number"]

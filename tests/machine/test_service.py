@@ -6,9 +6,7 @@ import re
 import time
 import unittest
 
-from kit import debian, station, system
-from kit.broker import HOST_SEEN_FROM_MACHINE, Broker
-from kit.vm import Machine
+from kit import station
 
 # Shorter than the unit's own, so that a test need not wait a minute for it.
 WATCHDOG_S = 20
@@ -18,18 +16,7 @@ ERROR, WARNING, INFO = "3", "4", "6"
 class Service(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        kernel = debian.Kernel()
-        root = system.base(kernel)
-        installed = []
-        disk = system.disk("service", root, lambda copy: installed.append(station.install(copy)))
-        print(f"\ninstalled: {installed[0]}", flush=True)
-        cls.broker = Broker()
-        cls.addClassCleanup(cls.broker.close)
-        cls.machine = Machine("service", kernel, system.initramfs(kernel), disk=disk, network=True)
-        cls.addClassCleanup(cls.machine.close)
-        cls.machine.start()
-        print(f"booted in {cls.machine.booted_s:.0f} s", flush=True)
-        cls.station = station.Station(cls.machine)
+        station.boot(cls, "service", station.install)
         cls.station.settle()
 
     def capture(self, number):
@@ -42,7 +29,7 @@ class Service(unittest.TestCase):
         self.machine.run("systemctl enable --now ulna-edge")
         active, condition = self.station.show("ActiveState", "ConditionResult")
         self.assertEqual((active, condition), ("inactive", "no"), "without a configuration it is skipped")
-        self.station.configure(station.config(broker=(HOST_SEEN_FROM_MACHINE, self.broker.port)))
+        self.station.configure(station.config(broker=self.broker))
         self.machine.run("systemctl start ulna-edge", timeout_s=400)
         state, sub, status = self.station.show("ActiveState", "SubState", "StatusText")
         self.assertEqual((state, sub, status), ("active", "running", "scoring"))

@@ -3,9 +3,7 @@ say what to do. One machine, one trouble after the other; each test begins with 
 
 import unittest
 
-from kit import debian, station, system
-from kit.broker import HOST_SEEN_FROM_MACHINE, Broker
-from kit.vm import Machine
+from kit import station
 
 ERROR, WARNING = "3", "4"
 
@@ -13,22 +11,12 @@ ERROR, WARNING = "3", "4"
 class Trouble(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        kernel = debian.Kernel()
-        root = system.base(kernel)
-
         def add(copy):
-            print(f"\ninstalled: {station.install(copy)}", flush=True)
+            station.install(copy)
             station.write_bundle(copy / "usr/share/ulna/other-format", format=99)
 
-        disk = system.disk("trouble", root, add)
-        cls.broker = Broker()
-        cls.addClassCleanup(cls.broker.close)
         # Its clock is in 1970, as that of a board without one.
-        cls.machine = Machine("trouble", kernel, system.initramfs(kernel), disk=disk, network=True, rtc="1970-01-01T00:00:00")
-        cls.addClassCleanup(cls.machine.close)
-        cls.machine.start()
-        print(f"booted in {cls.machine.booted_s:.0f} s", flush=True)
-        cls.station = station.Station(cls.machine)
+        station.boot(cls, "trouble", add, rtc="1970-01-01T00:00:00")
         cls.station.settle()
 
     def setUp(self):
@@ -37,8 +25,7 @@ class Trouble(unittest.TestCase):
         self.addCleanup(self.machine.run, "systemctl stop ulna-edge; systemctl reset-failed ulna-edge 2>/dev/null; true")
 
     def configure(self, **changes):
-        broker = (HOST_SEEN_FROM_MACHINE, self.broker.port)
-        self.station.configure(station.config(broker=broker, **changes))
+        self.station.configure(station.config(broker=self.broker, **changes))
 
     def start(self):
         """Starts the service and waits until it serves."""

@@ -3,21 +3,21 @@
 import json
 import shutil
 
-from . import bundle, debian, places
+from . import bundle, debian, places, system
+from .broker import HOST_SEEN_FROM_MACHINE, Broker
+from .vm import Machine
 
 REASONS = [
     "blank", "not_a_radiograph", "under_exposed", "over_exposed", "clipped", "inverted", "low_contrast", "cropped", "duplicate",
     "too_small",
 ]
-
-
 BUNDLE = "/usr/share/ulna/bundle"
 
 
 def config(*, station="machine", fourcc="GREY", broker=None, bundle=BUNDLE, device="/dev/video0", extra=""):
-    """A configuration. Colour bars are no radiograph: the gate is off. `broker` is a host and a port."""
+    """A configuration. Colour bars are no radiograph: the gate is off. Without a `broker` there is none."""
     off = ", ".join(f'"{reason}"' for reason in REASONS)
-    host, port = broker or ("127.0.0.1", 1883)
+    host, port = (HOST_SEEN_FROM_MACHINE, broker.port) if broker else ("127.0.0.1", 1883)
     return f"""station = "{station}"
 state_dir = "/var/lib/ulna"
 bundle_dir = "{bundle}"
@@ -66,14 +66,28 @@ def install(root):
             (root / to).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, root / to)
         (root / "usr/bin/edge").chmod(0o755)
-    write_bundle(root / "usr/share/ulna/bundle")
-    return deb.name if deb else "the binary and deploy/systemd"
+    write_bundle(root / BUNDLE.strip("/"))
+    print(f"\ninstalled: {deb.name if deb else 'the binary and deploy/systemd'}", flush=True)
 
 
 def write_bundle(folder, **changes):
     bundle.write(folder, **changes)
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def boot(case, name, add, more=(), **machine):
+    """For a class of tests: a broker, and a machine with systemd and what `add` puts into its root, running; `case.broker`,
+    `case.machine` and `case.station`. `more` are packages that its root needs besides, `machine` what else it is made with."""
+    kernel = debian.Kernel()
+    disk = system.disk(name, system.base(kernel, more), add)
+    case.broker = Broker()
+    case.addClassCleanup(case.broker.close)
+    case.machine = Machine(name, kernel, system.initramfs(kernel), disk=disk, network=True, **machine)
+    case.addClassCleanup(case.machine.close)
+    case.machine.start()
+    print(f"booted in {case.machine.booted_s:.0f} s", flush=True)
+    case.station = Station(case.machine)
 
 
 class Station:

@@ -12,16 +12,14 @@ from .initramfs import Initramfs
 
 GUEST = pathlib.Path(__file__).parent / "guest"
 MODULES = ["virtio_pci", "virtio_console", "virtio_net", "virtio_rng", "vivid", "ext4", "loop"]
+# What a board does at boot that nothing here looks at.
 MASKED = [
     "getty@tty1.service", "serial-getty@ttyAMA0.service", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_reap.service",
     "systemd-timesyncd.service", "dpkg-db-backup.timer", "fstrim.timer", "e2scrub_all.timer", "systemd-pstore.service",
-]
-GROUPS = ["messagebus", "systemd-journal", "input", "kvm", "render", "sgx"]
-# What a board does at boot that nothing here looks at.
-MASKED += [
     "systemd-logind.service", "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
     "sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "proc-sys-fs-binfmt_misc.automount", "systemd-binfmt.service",
 ]
+GROUPS = ["messagebus", "systemd-journal", "input", "kvm", "render", "sgx"]
 CABLE = """[Match]
 Name=e*
 [Network]
