@@ -5,6 +5,7 @@
 
 mod bundle;
 mod compose;
+mod dense;
 mod model;
 
 pub use bundle::{Bundle, BundleError, MANIFEST_MAX_BYTES, identity, read_file};

@@ -9,7 +9,7 @@ use contract::radiograph::{self, Limits, Radiograph};
 use contract::result::{ActivationMap, ModelSummary};
 use tract_onnx::prelude::*;
 
-use super::Bundle;
+use super::{Bundle, dense};
 
 /// A model ready to score. Clones share the weights; each call runs on the caller's thread.
 #[derive(Clone)]
@@ -185,10 +185,12 @@ fn load_plan(bundle: &Bundle) -> Result<Arc<TypedRunnableModel>, LoadError> {
     let input = &bundle.manifest.input;
     let shape = [1, 3, input.height_px as usize, input.width_px as usize];
     let mut onnx = bundle.onnx();
-    let model = tract_onnx::onnx()
+    let mut model = tract_onnx::onnx()
         .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact(shape).into())?
-        .into_optimized()?;
+        .into_typed()?;
+    dense::replace(&mut model)?;
+    let model = model.into_optimized()?;
 
     let outputs = model.output_outlets()?.to_vec();
     let ranks = [(LOGIT_NAME, 2), (ACTIVATION_MAP_NAME, 3)];

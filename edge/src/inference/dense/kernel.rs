@@ -1,0 +1,249 @@
+//! tract-linalg's matrix kernels, called tile by tile.
+//!
+//! tract's own driver packs, loops and stores around a kernel. Here the operands are made in the kernel's packing by whoever
+//! computes them, and the result goes where it is needed next, so only the kernel itself is taken from it: hand-written for
+//! AVX2, AVX-512, NEON and more, and chosen for the processor at run time.
+//!
+//! A kernel multiplies a *panel* of `mr` pixels by one of `nr` channels, both `depth` deep and packed with `depth` as the outer
+//! axis: `[depth][mr]` and `[depth][nr]`. Panels of one operand follow each other.
+
+use std::any::Any;
+use std::ops::{Deref, DerefMut};
+
+use tract_onnx::prelude::DatumType;
+use tract_onnx::tract_core::tract_linalg::MmmDispatch;
+use tract_onnx::tract_core::tract_linalg::mmm::{
+    DynKernel, FusedKerSpec, MMMInputFormat, MatMatMul, OutputStoreKer, Query, retain_best,
+};
+use tract_onnx::tract_core::tract_linalg::pack::PackedFormat;
+
+/// Of packed operands, in bytes: the widest vector that a kernel loads. A panel's `mr` pixels are whole vectors, so that its rows are
+/// aligned where its beginning is.
+const ALIGNMENT: usize = 64;
+
+/// A kernel: how many pixels and how many channels it takes at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel {
+    /// Pixels of a panel, a multiple of [`Kernel::LANES`].
+    pub(super) mr: usize,
+    /// Channels of a panel.
+    pub(super) nr: usize,
+    run: Function,
+}
+
+/// A kernel's code. It takes its steps in their order and gives 0.
+type Function = unsafe fn(&[FusedKerSpec<f32>]) -> isize;
+
+/// What happens to a sum before it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Epilogue<'a> {
+    /// Added, one per channel.
+    pub(super) bias: Option<&'a [f32]>,
+    /// Negative sums become 0.
+    pub(super) relu: bool,
+}
+
+impl Kernel {
+    /// A panel's pixels are written and read so many at a time.
+    pub(super) const LANES: usize = 8;
+
+    /// The fastest for so many pixels, so deep, and so many channels; none where tract has none for this processor that fits.
+    ///
+    /// tract's own choice is not asked: it takes the other operand for the weights.
+    pub(super) fn choose(pixels: usize, depth: usize, channels: usize) -> Option<Self> {
+        let dispatch = MmmDispatch::native();
+        let mut suitable = dispatch.suitable(&Query::plain(DatumType::F32, None, None, None));
+        suitable.retain(|(kernel, packing, _)| *packing == 0 && Self::of(&**kernel).is_some());
+        retain_best(&mut suitable);
+        let kernels = suitable.iter().filter_map(|(kernel, ..)| Self::of(&**kernel));
+        kernels.min_by_key(|kernel| kernel.cost(pixels, depth, channels))
+    }
+
+    /// About how long a product takes, to compare with others: for each step of a panel a multiplication for each vector of 8
+    /// pixels and each channel, and loads of both at half its price; for each pair of panels a store and a call.
+    pub(super) fn cost(&self, pixels: usize, depth: usize, channels: usize) -> usize {
+        let Self { mr, nr, .. } = self;
+        let vectors = mr / Self::LANES;
+        let pairs = pixels.div_ceil(*mr) * channels.div_ceil(*nr);
+        pairs * (depth * (2 * vectors * nr + vectors + nr) + 2 * mr * nr + 100)
+    }
+
+    /// A kernel of tract's, where it runs here and its panels are ours.
+    fn of(kernel: &dyn MatMatMul) -> Option<Self> {
+        let plain = |format: &dyn MMMInputFormat, r: usize| {
+            let format = format.downcast_ref::<PackedFormat>()?;
+            (format.dt == DatumType::F32 && format.r == r && format.end_padding_record <= 1).then_some(())
+        };
+        let (pixels, channels) = kernel.packings().first()?;
+        plain(&**pixels, kernel.mr())?;
+        plain(&**channels, kernel.nr())?;
+        let usable = kernel.runnable()
+            && kernel.arch().is_some()
+            && kernel.mr().is_multiple_of(Self::LANES)
+            && kernel.nr() > 1;
+        let run = usable.then(|| function(kernel)).flatten()?;
+        Some(Self { mr: kernel.mr(), nr: kernel.nr(), run })
+    }
+
+    /// So many, made up to whole panels of pixels.
+    pub(super) fn whole_pixels(&self, pixels: usize) -> usize {
+        pixels.next_multiple_of(self.mr)
+    }
+
+    /// So many, made up to whole panels of channels.
+    pub(super) fn whole_channels(&self, channels: usize) -> usize {
+        channels.next_multiple_of(self.nr)
+    }
+
+    /// Packs a matrix of `[channel][depth]`; what is missing to whole panels is 0.
+    pub(super) fn pack_channels(
+        &self,
+        depth: usize,
+        weights: impl Fn(usize, usize) -> f32,
+        channels: usize,
+    ) -> Floats {
+        let whole = self.whole_channels(channels);
+        let mut packed = Floats::zero(whole * depth + self.nr);
+        for channel in 0..channels {
+            let panel = channel / self.nr * depth * self.nr;
+            for k in 0..depth {
+                packed[panel + k * self.nr + channel % self.nr] = weights(channel, k);
+            }
+        }
+        packed
+    }
+
+    /// How long a buffer of so many packed panels is: kernels read one row ahead.
+    pub(super) fn packed_len(depth: usize, width: usize) -> usize {
+        (depth + 1) * width
+    }
+
+    /// `out[channel][pixel] = epilogue(sum over k of pixels[k][pixel] * channels[k][channel])` for whole panels of both; a channel's
+    /// pixels are contiguous in `out`, channels are `pitch` apart.
+    ///
+    /// # Panics
+    /// When a slice is too short or not aligned.
+    pub(super) fn multiply(
+        &self,
+        depth: usize,
+        (pixels, pixel_panels): (&[f32], usize),
+        (channels, channel_panels): (&[f32], usize),
+        epilogue: Epilogue<'_>,
+        out: &mut [f32],
+        pitch: usize,
+    ) {
+        let Self { mr, nr, run } = *self;
+        let (rows, columns) = (pixel_panels * mr, channel_panels * nr);
+        assert!(pixels.len() >= rows * depth + mr && channels.len() >= columns * depth + nr);
+        assert!(pixels.as_ptr().addr() % ALIGNMENT == 0 && channels.as_ptr().addr() % ALIGNMENT == 0);
+        assert!(rows <= pitch && out.len() >= (columns - 1) * pitch + rows);
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= columns));
+        for channel_panel in 0..channel_panels {
+            let b = &channels[channel_panel * depth * nr..];
+            let bias = epilogue.bias.map_or(FusedKerSpec::ScalarAdd(0.0), |bias| {
+                FusedKerSpec::PerColAdd(bias[channel_panel * nr..].as_ptr())
+            });
+            let relu = if epilogue.relu { FusedKerSpec::ScalarMax(0.0) } else { FusedKerSpec::Done };
+            for pixel_panel in 0..pixel_panels {
+                let a = &pixels[pixel_panel * depth * mr..];
+                let at = &mut out[channel_panel * nr * pitch + pixel_panel * mr..];
+                let store = OutputStoreKer {
+                    ptr: at.as_mut_ptr().cast(),
+                    row_byte_stride: 4,
+                    col_byte_stride: 4 * pitch as isize,
+                    item_size: 4,
+                };
+                let (pa, pb) = (a.as_ptr().cast(), b.as_ptr().cast());
+                let sum = FusedKerSpec::AddMatMul { k: depth, pa, pb, packing: 0 };
+                let steps = match epilogue {
+                    Epilogue { bias: None, relu: false } => {
+                        &[FusedKerSpec::Clear, sum, FusedKerSpec::Store(store), FusedKerSpec::Done][..]
+                    }
+                    Epilogue { relu: false, .. } => {
+                        &[FusedKerSpec::Clear, sum, bias, FusedKerSpec::Store(store), FusedKerSpec::Done]
+                    }
+                    _ => &[
+                        FusedKerSpec::Clear,
+                        sum,
+                        bias,
+                        relu,
+                        FusedKerSpec::Store(store),
+                        FusedKerSpec::Done,
+                    ],
+                };
+                // SAFETY: the kernel runs on this processor (`of`). It reads `depth` rows of `a` and `b` and one more, and `nr` biases, and
+                // writes `mr` numbers at `nr` places that are `pitch` apart: all within the slices, by the assertions above. The operands
+                // are aligned for it (`ALIGNMENT`).
+                #[allow(unsafe_code)]
+                let error = unsafe { run(steps) };
+                assert_eq!(error, 0, "tract's kernel refused its steps");
+            }
+        }
+    }
+}
+
+/// The function behind a kernel. Its type carries the size of its panels, so that each size has to be asked for.
+fn function(kernel: &dyn MatMatMul) -> Option<Function> {
+    fn sized<const MR: usize, const NR: usize>(kernel: &dyn Any) -> Option<Function> {
+        kernel.downcast_ref::<DynKernel<MR, NR, f32>>().map(|kernel| kernel.kernel)
+    }
+    macro_rules! first {
+        ($kernel:expr, $(($mr:literal, $nr:literal)),* $(,)?) => { None$(.or_else(|| sized::<$mr, $nr>($kernel)))* };
+    }
+    first!(
+        kernel,
+        (8, 4),
+        (8, 6),
+        (8, 8),
+        (16, 4),
+        (16, 5),
+        (16, 6),
+        (16, 8),
+        (16, 12),
+        (24, 4),
+        (40, 2),
+        (32, 3),
+        (32, 5),
+        (32, 6),
+        (48, 4),
+        (64, 3),
+        (80, 2),
+    )
+}
+
+/// Numbers in memory that is aligned for the kernels.
+#[derive(Debug, Default)]
+pub(super) struct Floats {
+    memory: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Floats {
+    /// So many zeros.
+    pub(super) fn zero(len: usize) -> Self {
+        let memory = vec![0.0; len + ALIGNMENT / 4];
+        let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT / 4;
+        Self { memory, start, len }
+    }
+
+    /// Makes room for so many; what is there already may be lost.
+    pub(super) fn reserve(&mut self, len: usize) {
+        if self.len < len {
+            *self = Self::zero(len);
+        }
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.memory[self.start..self.start + self.len]
+    }
+}
+
+impl DerefMut for Floats {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}

@@ -1,0 +1,69 @@
+//! A few numbers at once, in a form that the compiler makes vector instructions of.
+
+use std::ops::{Add, Mul, Sub};
+
+/// Numbers that are treated alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lanes<const L: usize>(pub(super) [f32; L]);
+
+impl<const L: usize> Lanes<L> {
+    pub(super) const ZERO: Self = Self([0.0; L]);
+
+    /// The first of a slice that is long enough.
+    #[inline(always)]
+    pub(super) fn load(from: &[f32]) -> Self {
+        let mut lanes = [0.0; L];
+        lanes.copy_from_slice(&from[..L]);
+        Self(lanes)
+    }
+
+    /// Over the first of a slice that is long enough.
+    #[inline(always)]
+    pub(super) fn store(self, to: &mut [f32]) {
+        to[..L].copy_from_slice(&self.0);
+    }
+}
+
+impl<const L: usize> Add for Lanes<L> {
+    type Output = Self;
+    #[inline(always)]
+    fn add(mut self, other: Self) -> Self {
+        for i in 0..L {
+            self.0[i] += other.0[i];
+        }
+        self
+    }
+}
+
+impl<const L: usize> Sub for Lanes<L> {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(mut self, other: Self) -> Self {
+        for i in 0..L {
+            self.0[i] -= other.0[i];
+        }
+        self
+    }
+}
+
+impl<const L: usize> Mul for Lanes<L> {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(mut self, other: Self) -> Self {
+        for i in 0..L {
+            self.0[i] *= other.0[i];
+        }
+        self
+    }
+}
+
+impl<const L: usize> Mul<f32> for Lanes<L> {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(mut self, factor: f32) -> Self {
+        for value in &mut self.0 {
+            *value *= factor;
+        }
+        self
+    }
+}

@@ -1,0 +1,122 @@
+//! DenseNet's dense blocks, faster than operator by operator.
+//!
+//! Most of the network's time is spent in its dense blocks, and tract runs them as it runs anything: each of a layer's seven
+//! operators reads its input from memory and writes its output to it, and every layer copies all channels so far to append a
+//! few. [`replace`] puts one operator in place of a whole block with the transition behind it. Inside it
+//!
+//! * all channels of a block stand in one buffer, to which a layer appends ([`block`]);
+//! * normalisation and ReLU are applied while a matrix product's operand is packed, bias and ReLU before its result is stored
+//!   ([`pointwise`]);
+//! * 3x3 convolutions take a quarter of the multiplications ([`winograd`]), for which pixels are kept in an order of their own
+//!   ([`pixels`]);
+//! * the matrix products are tract-linalg's kernels ([`kernel`]).
+//!
+//! A graph in which nothing is recognised ([`recognise`]) stays as it is, and so does one on a processor without a fast kernel.
+
+mod block;
+mod kernel;
+mod lanes;
+mod pixels;
+mod pointwise;
+mod recognise;
+mod winograd;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+use block::{Block, Scratch};
+
+/// Puts one operator in place of each dense block; says how many.
+///
+/// # Errors
+/// When tract cannot apply the change.
+pub(super) fn replace(model: &mut TypedModel) -> TractResult<usize> {
+    let scratches = Arc::new(Scratches::default());
+    let mut replaced = 0;
+    while let Some(found) = recognise::first(model) {
+        let Some(block) = Block::new(&found.spec) else { break };
+        let [channels, height, width] = found.spec.output();
+        let operator = DenseBlock {
+            block: Arc::new(block),
+            output: [1, channels, height, width],
+            scratches: scratches.clone(),
+        };
+        let mut patch = TypedModelPatch::default();
+        let input = patch.tap_model(model, found.input)?;
+        let name = format!("{}.block", model.node(found.output.node).name);
+        let output = patch.wire_node(name, operator, &[input])?[0];
+        patch.shunt_outside(model, found.output, output)?;
+        patch.apply(model)?;
+        model.compact()?;
+        replaced += 1;
+    }
+    Ok(replaced)
+}
+
+/// A dense block, and the transition behind it, from `[1, channels, height, width]` to the same with other numbers.
+#[derive(Clone, Debug)]
+struct DenseBlock {
+    block: Arc<Block>,
+    output: [usize; 4],
+    scratches: Arc<Scratches>,
+}
+
+/// Scratch memory: as many as there have been runs at once, shared by the blocks of a network.
+#[derive(Debug, Default)]
+struct Scratches(Mutex<Vec<Scratch>>);
+
+impl Scratches {
+    fn with(&self, run: impl FnOnce(&mut Scratch)) {
+        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = free().pop().unwrap_or_default();
+        run(&mut scratch);
+        free().push(scratch);
+    }
+}
+
+impl PartialEq for DenseBlock {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.block, &other.block)
+    }
+}
+
+impl Eq for DenseBlock {}
+
+impl Op for DenseBlock {
+    fn name(&self) -> StaticName {
+        "DenseBlock".into()
+    }
+
+    fn validation(&self) -> Validation {
+        Validation::Rounding
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for DenseBlock {
+    op_out_of_plan!();
+
+    fn eval(&self, _context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut output = Tensor::zero::<f32>(&self.output)?;
+        let image = inputs[0].try_as_plain_ram()?;
+        let image = image.as_slice::<f32>()?;
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let out = plain.as_slice_mut::<f32>()?;
+        self.scratches.with(|scratch| self.block.run(image, out, scratch));
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for DenseBlock {
+    fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(f32::fact(self.output)))
+    }
+
+    as_op!();
+}

@@ -1,0 +1,341 @@
+//! A 3x3 convolution by Winograd's minimal filtering (Lavin and Gray, arXiv 1509.09308).
+//!
+//! A tile of `T` by `T` pixels comes out of a patch of `A` by `A`, `A = T + 2`. Patches and filters are transformed, so that
+//! each of the `A * A` places of a patch needs a single multiplication instead of nine for each pixel, and the products are
+//! transformed back:
+//!
+//! ```text
+//! patch  d [A][A]   V = B' d B         filter g [3][3]   U = G g G'         tile = M' (U * V) M, summed over the channels
+//! ```
+//!
+//! For each place, the sum over the channels is a matrix product of tiles by channels, which [`Kernel`] computes. F(2x2) takes
+//! 16 multiplications for 4 pixels (36 directly), F(4x4) takes 36 for 16 pixels (144 directly).
+
+use multiversion::multiversion;
+
+use super::kernel::{Epilogue, Floats, Kernel};
+use super::lanes::Lanes;
+use super::pixels::TileOrder;
+
+/// The transforms of one tile size.
+trait Transform<const T: usize, const A: usize> {
+    /// `G`: of a filter's three taps.
+    const FILTER: [[f64; 3]; A];
+
+    /// `B' d`: of a row or column of a patch.
+    fn patch<const L: usize>(d: [Lanes<L>; A]) -> [Lanes<L>; A];
+
+    /// `M' m`: of a row or column of products.
+    fn tile<const L: usize>(m: [Lanes<L>; A]) -> [Lanes<L>; T];
+}
+
+/// F(2x2, 3x3), with the points 0, 1, -1 and infinity.
+struct Two;
+
+impl Transform<2, 4> for Two {
+    const FILTER: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
+    #[inline(always)]
+    fn patch<const L: usize>([a, b, c, d]: [Lanes<L>; 4]) -> [Lanes<L>; 4] {
+        [a - c, b + c, c - b, b - d]
+    }
+
+    #[inline(always)]
+    fn tile<const L: usize>([a, b, c, d]: [Lanes<L>; 4]) -> [Lanes<L>; 2] {
+        [a + b + c, b - c - d]
+    }
+}
+
+/// F(4x4, 3x3), with the points 0, 1, -1, 2, -2 and infinity.
+struct Four;
+
+impl Transform<4, 6> for Four {
+    const FILTER: [[f64; 3]; 6] = [
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ];
+
+    #[inline(always)]
+    fn patch<const L: usize>([a, b, c, d, e, f]: [Lanes<L>; 6]) -> [Lanes<L>; 6] {
+        let (even, odd) = (e - c * 4.0, d - b * 4.0);
+        let (half_even, half_odd) = (e - c, (d - b) * 2.0);
+        [
+            a * 4.0 - c * 5.0 + e,
+            even + odd,
+            even - odd,
+            half_even + half_odd,
+            half_even - half_odd,
+            b * 4.0 - d * 5.0 + f,
+        ]
+    }
+
+    #[inline(always)]
+    fn tile<const L: usize>([a, b, c, d, e, f]: [Lanes<L>; 6]) -> [Lanes<L>; 4] {
+        let (sum, difference) = (b + c, b - c);
+        let (far_sum, far_difference) = (d + e, d - e);
+        [
+            a + sum + far_sum,
+            difference + far_difference * 2.0,
+            sum + far_sum * 4.0,
+            difference + far_difference * 8.0 + f,
+        ]
+    }
+}
+
+/// A 3x3 convolution with a border of zeros.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    kernel: Kernel,
+    depth: usize,
+    channels: usize,
+    bias: Option<Vec<f32>>,
+    /// For each place of a patch, the transformed filters, packed.
+    filters: Vec<Floats>,
+}
+
+/// What the convolutions of a block have in common.
+#[derive(Debug)]
+pub(super) struct Tiling {
+    pub(super) order: TileOrder,
+    /// 1 where a tile has a neighbour above, below, at its left and right, 0 where it has none.
+    neighbours: [Vec<f32>; 4],
+}
+
+/// What a convolution writes in passing; kept from one to the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    patches: Floats,
+    products: Floats,
+}
+
+impl Tiling {
+    /// The smallest slack that planes need before and behind them: their neighbours' neighbours are read, and not used.
+    const SLACK: usize = 128;
+
+    pub(super) fn new(order: TileOrder) -> Self {
+        let across = order.across;
+        let given = |has: &dyn Fn(usize) -> bool| {
+            (0..order.tiles + Self::SLACK).map(|tile| f32::from(u8::from(has(tile)))).collect()
+        };
+        let neighbours = [
+            given(&|tile| tile >= across),
+            given(&|tile| tile + across < order.tiles),
+            given(&|tile| tile % across > 0),
+            given(&|tile| tile % across + 1 < across),
+        ];
+        Self { order, neighbours }
+    }
+
+    /// Numbers before the first plane and behind the last one that are read, but not used.
+    pub(super) fn guard(&self) -> usize {
+        (self.order.across + 1 + Self::SLACK).next_multiple_of(16)
+    }
+}
+
+impl Winograd {
+    /// From filters as `[out][in][3][3]`, for tiles of 2 or 4 pixels.
+    pub(super) fn new(
+        kernel: Kernel,
+        side: usize,
+        depth: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let channels = weights.len() / (9 * depth);
+        let filters = match side {
+            2 => filters(kernel, depth, weights, &Two::FILTER),
+            _ => filters(kernel, depth, weights, &Four::FILTER),
+        };
+        Self { kernel, depth, channels, bias: bias.map(<[f32]>::to_vec), filters }
+    }
+
+    /// Convolves `depth` planes, which begin behind the guard, into `out`.
+    pub(super) fn run(
+        &self,
+        tiling: &Tiling,
+        input: &[f32],
+        pitch: usize,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        match (tiling.order.side, self.kernel.mr % 16) {
+            (2, 0) => self.run_as::<Two, 2, 4, 16>(tiling, input, pitch, out, scratch),
+            (2, _) => self.run_as::<Two, 2, 4, 8>(tiling, input, pitch, out, scratch),
+            (_, 0) => self.run_as::<Four, 4, 6, 16>(tiling, input, pitch, out, scratch),
+            _ => self.run_as::<Four, 4, 6, 8>(tiling, input, pitch, out, scratch),
+        }
+    }
+
+    fn run_as<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+        &self,
+        tiling: &Tiling,
+        input: &[f32],
+        pitch: usize,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let Self { kernel, depth, .. } = self;
+        let written = kernel.whole_channels(self.channels);
+        let (patch_len, product_len) = (Kernel::packed_len(*depth, kernel.mr), written * kernel.mr);
+        scratch.patches.reserve(A * A * patch_len.next_multiple_of(16));
+        scratch.products.reserve(A * A * product_len);
+        let patch_len = patch_len.next_multiple_of(16);
+        for first in (0..tiling.order.tiles).step_by(kernel.mr) {
+            patches::<W, T, A, L>(
+                tiling,
+                first,
+                (input, pitch, *depth),
+                kernel.mr,
+                &mut scratch.patches,
+                patch_len,
+            );
+            for (place, filters) in self.filters.iter().enumerate() {
+                let patch = &scratch.patches[place * patch_len..];
+                let product = &mut scratch.products[place * product_len..][..product_len];
+                let epilogue = Epilogue { bias: None, relu: false };
+                kernel.multiply(
+                    *depth,
+                    (patch, 1),
+                    (filters, written / kernel.nr),
+                    epilogue,
+                    product,
+                    kernel.mr,
+                );
+            }
+            let bias = self.bias.as_deref();
+            tiles::<W, T, A, L>(
+                &tiling.order,
+                first,
+                &scratch.products,
+                product_len,
+                bias,
+                (out, pitch, self.channels),
+                kernel.mr,
+            );
+        }
+    }
+}
+
+/// Transformed filters, `U = G g G'`, packed for each place of a patch.
+fn filters<const A: usize>(
+    kernel: Kernel,
+    depth: usize,
+    weights: &[f32],
+    transform: &[[f64; 3]; A],
+) -> Vec<Floats> {
+    let channels = weights.len() / (9 * depth);
+    (0..A * A)
+        .map(|place| {
+            let (rows, columns) = (transform[place / A], transform[place % A]);
+            let weight = |channel: usize, k: usize| {
+                let filter = &weights[(channel * depth + k) * 9..][..9];
+                let sum: f64 = (0..9).map(|i| rows[i / 3] * columns[i % 3] * f64::from(filter[i])).sum();
+                sum as f32
+            };
+            kernel.pack_channels(depth, weight, channels)
+        })
+        .collect()
+}
+
+/// The transformed patches, `V = B' d B`, of a panel of tiles: `[place][channel][tile]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn patches<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+    tiling: &Tiling,
+    first: usize,
+    (input, pitch, depth): (&[f32], usize, usize),
+    mr: usize,
+    out: &mut [f32],
+    patch_len: usize,
+) {
+    let TileOrder { across, tiles, .. } = tiling.order;
+    // Where a patch's row or column lies: in the tile before, in the tile itself, in the next one.
+    let locate = |i: usize| match i {
+        0 => (T - 1, 0),
+        i if i <= T => (i - 1, 1),
+        _ => (0, 2),
+    };
+    let mut places = [[0; A]; A];
+    for (i, row) in places.iter_mut().enumerate() {
+        for (j, place) in row.iter_mut().enumerate() {
+            let ((y, down), (x, right)) = (locate(i), locate(j));
+            *place = tiling.guard() + (y * T + x) * tiles + down * across + right - across - 1;
+        }
+    }
+    for lane in (0..mr).step_by(L) {
+        let tile = first + lane;
+        let [above, below, left, right] =
+            tiling.neighbours.each_ref().map(|given| Lanes::<L>::load(&given[tile..]));
+        for channel in 0..depth {
+            let plane = &input[channel * pitch + tile..];
+            let mut rows = [[Lanes::<L>::ZERO; A]; A];
+            for i in 0..A {
+                let mut row = [Lanes::<L>::ZERO; A];
+                for j in 0..A {
+                    row[j] = Lanes::load(&plane[places[i][j]..]);
+                }
+                row[0] = row[0] * left;
+                row[A - 1] = row[A - 1] * right;
+                rows[i] = W::patch(row);
+            }
+            for j in 0..A {
+                let mut column = [Lanes::<L>::ZERO; A];
+                for i in 0..A {
+                    column[i] = rows[i][j];
+                }
+                column[0] = column[0] * above;
+                column[A - 1] = column[A - 1] * below;
+                for (i, value) in W::patch(column).into_iter().enumerate() {
+                    value.store(&mut out[(i * A + j) * patch_len + channel * mr + lane..]);
+                }
+            }
+        }
+    }
+}
+
+/// From products, `[place][channel][tile]`, to the pixels of a panel of tiles: `M' m M`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn tiles<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+    order: &TileOrder,
+    first: usize,
+    products: &[f32],
+    product_len: usize,
+    bias: Option<&[f32]>,
+    (out, pitch, channels): (&mut [f32], usize, usize),
+    mr: usize,
+) {
+    for lane in (0..mr.min(order.tiles - first)).step_by(L) {
+        let whole = L.min(order.tiles - first - lane);
+        for channel in 0..channels {
+            let bias = bias.map_or(0.0, |bias| bias[channel]);
+            let products = &products[channel * mr + lane..];
+            let mut rows = [[Lanes::<L>::ZERO; T]; A];
+            for i in 0..A {
+                let mut row = [Lanes::<L>::ZERO; A];
+                for j in 0..A {
+                    row[j] = Lanes::load(&products[(i * A + j) * product_len..]);
+                }
+                rows[i] = W::tile(row);
+            }
+            let plane = &mut out[channel * pitch + first + lane..];
+            for x in 0..T {
+                let mut column = [Lanes::<L>::ZERO; A];
+                for i in 0..A {
+                    column[i] = rows[i][x];
+                }
+                for (y, pixels) in W::tile(column).into_iter().enumerate() {
+                    let pixels = pixels + Lanes([bias; L]);
+                    let to = &mut plane[(y * T + x) * order.tiles..];
+                    if whole == L {
+                        pixels.store(to);
+                    } else {
+                        to[..whole].copy_from_slice(&pixels.0[..whole]);
+                    }
+                }
+            }
+        }
+    }
+}
