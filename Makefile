@@ -9,7 +9,7 @@ GPU ?=
 ARCH ?=
 BOARD ?=
 
-.PHONY: help demo test test-vivid test-arm cross deb image libtorch deps trainer dashboard demo-bundle bench-prune schemas audit fmt clean
+.PHONY: help demo test test-vivid test-arm cross deb image libtorch deps trainer dashboard demo-bundle bench bench-prune schemas audit fmt clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,10 @@ dashboard: ## build the fleet's page: deploy/dashboard/dist (needs Node.js 20.19
 
 demo-bundle: trainer ## train, prune and export the demo bundle again, from nothing (up to an hour on 2 cores)
 	scripts/demo-bundle.sh
+
+bench: ## measure a view beside ONNX Runtime, OpenVINO and ncnn on the same ONNX files, into BENCHMARKS.md
+	cargo build --release --locked -p edge
+	scripts/bench-inference.py --write
 
 bench-prune: trainer ## measure what pruning costs on phantoms, into BENCHMARKS.md (an hour on 2 cores; GPU=1: more, on a GPU)
 	scripts/bench-prune.py $(if $(GPU),--gpu)

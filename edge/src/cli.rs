@@ -6,7 +6,7 @@ use log::LevelFilter;
 #[cfg(feature = "demo")]
 use crate::commands::demo;
 use crate::commands::{
-    completions, config_check, doctor, infer, model, outbox, run, study, support_bundle, watch, web,
+    bench, completions, config_check, doctor, infer, model, outbox, run, study, support_bundle, watch, web,
 };
 use crate::exit::Exit;
 use crate::logging;
@@ -43,6 +43,7 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Infer(infer::Args),
+    Bench(bench::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Study(study::Args),
@@ -75,6 +76,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Infer(args) => infer::run(&args),
+            Command::Bench(args) => bench::run(&args),
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args),
             Command::Study(args) => study::run(&args),

@@ -139,14 +139,19 @@ fn next(queue: &Mutex<std::vec::IntoIter<Task>>) -> Option<Task> {
 }
 
 fn load_model(named: Option<&Path>) -> Result<Model, String> {
-    let own = || Slots::bundle_dir(&Config::load(Path::new(STATION_CONFIG)).ok()?).ok();
-    let shipped = || BUNDLE_DIRS.iter().map(PathBuf::from).find(|dir| dir.is_dir());
-    let dir = named.map(Path::to_owned).or_else(own).or_else(shipped).ok_or_else(|| {
-        let places = BUNDLE_DIRS.join(", ");
-        format!("no bundle in use by {STATION_CONFIG}, and none in {places}; name one with --bundle DIR")
-    })?;
+    let dir = bundle_dir(named)?;
     let bundle = Bundle::load(&dir).map_err(|error| error.to_string())?;
     Model::load(&bundle).map_err(|error| format!("{}: {error}", dir.display()))
+}
+
+/// The bundle that was named, else the one that the station here uses, else the first that is shipped.
+pub(super) fn bundle_dir(named: Option<&Path>) -> Result<PathBuf, String> {
+    let own = || Slots::bundle_dir(&Config::load(Path::new(STATION_CONFIG)).ok()?).ok();
+    let shipped = || BUNDLE_DIRS.iter().map(PathBuf::from).find(|dir| dir.is_dir());
+    named.map(Path::to_owned).or_else(own).or_else(shipped).ok_or_else(|| {
+        let places = BUNDLE_DIRS.join(", ");
+        format!("no bundle in use by {STATION_CONFIG}, and none in {places}; name one with --bundle DIR")
+    })
 }
 
 /// The studies of the command line, and every file in them as a task.

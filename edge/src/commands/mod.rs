@@ -1,5 +1,6 @@
 //! One file per command of the command line.
 
+pub mod bench;
 mod common;
 pub mod completions;
 pub mod config_check;

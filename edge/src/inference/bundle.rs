@@ -90,7 +90,7 @@ impl Bundle {
     }
 
     /// A listed file's bytes. `BundleManifest::parse` made sure that the model and the golden images are listed.
-    pub(super) fn file(&self, name: &str) -> &[u8] {
+    pub(crate) fn file(&self, name: &str) -> &[u8] {
         self.files.get(name).map_or(&[], Vec::as_slice)
     }
 }

@@ -46,7 +46,7 @@ fn every_command_has_help_that_fits_and_a_man_page() -> anyhow::Result<()> {
         let page = format!("edge-{}.1", command.replace(' ', "-"));
         assert!(pages.contains(&page), "no {page} in {pages:?}");
     }
-    for command in ["doctor", "watch", "outbox", "study", "support-bundle", "completions", "man"] {
+    for command in ["bench", "doctor", "watch", "outbox", "study", "support-bundle", "completions", "man"] {
         assert!(say(&format!("{command} --help"))?.contains("Example"), "{command}");
     }
     Ok(())

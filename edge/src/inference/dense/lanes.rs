@@ -12,15 +12,22 @@ impl<const L: usize> Lanes<L> {
     /// The first of a slice that is long enough.
     #[inline(always)]
     pub(super) fn load(from: &[f32]) -> Self {
-        let mut lanes = [0.0; L];
-        lanes.copy_from_slice(&from[..L]);
-        Self(lanes)
+        Self(from.as_chunks().0[0])
     }
 
     /// Over the first of a slice that is long enough.
     #[inline(always)]
     pub(super) fn store(self, to: &mut [f32]) {
-        to[..L].copy_from_slice(&self.0);
+        to.as_chunks_mut().0[0] = self.0;
+    }
+
+    /// Negative numbers become 0; what is no number stays so.
+    #[inline(always)]
+    pub(super) fn relu(mut self) -> Self {
+        for value in &mut self.0 {
+            *value = if *value < 0.0 { 0.0 } else { *value };
+        }
+        self
     }
 }
 

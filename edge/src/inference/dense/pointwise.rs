@@ -107,16 +107,19 @@ fn pack(
     const L: usize = Kernel::LANES;
     for channel in 0..depth {
         let plane = &input[channel * pitch..][..count * mr];
-        let (scale, shift) =
-            affine.map_or((1.0, 0.0), |affine| (affine.scale[channel], affine.shift[channel]));
-        for (panel, pixels) in plane.chunks_exact(mr).enumerate() {
+        let (scale, shift) = match affine {
+            Some(affine) => (affine.scale[channel], Lanes([affine.shift[channel]; L])),
+            None => (1.0, Lanes::ZERO),
+        };
+        for panel in 0..count {
             let to = &mut panels[(panel * depth + channel) * mr..][..mr];
-            if affine.is_none() {
-                to.copy_from_slice(pixels);
-                continue;
-            }
-            for (to, pixels) in to.as_chunks_mut::<L>().0.iter_mut().zip(pixels.as_chunks::<L>().0) {
-                *to = relu(Lanes(*pixels) * scale + Lanes([shift; L])).0;
+            let pixels = &plane[panel * mr..][..mr];
+            for lane in (0..mr).step_by(L) {
+                let mut value = Lanes::<L>::load(&pixels[lane..]);
+                if affine.is_some() {
+                    value = (value * scale + shift).relu();
+                }
+                value.store(&mut to[lane..]);
             }
         }
     }
@@ -126,21 +129,21 @@ fn pack(
 /// at the same place of four stretches of the plane.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub(super) fn pool(stretches: [&[f32]; 4], scale: f32, shift: f32, out: &mut [f32]) {
-    let [a, b, c, d] = stretches;
-    for ((((out, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        let [a, b, c, d] = [a, b, c, d].map(|pixel| {
-            let value = pixel * scale + shift;
-            if value < 0.0 { 0.0 } else { value }
-        });
-        *out = ((a + b) + (c + d)) * 0.25;
+    let (whole, rest) = out.as_chunks_mut::<{ Kernel::LANES }>();
+    let done = whole.len() * Kernel::LANES;
+    for (i, out) in whole.iter_mut().enumerate() {
+        *out = mean_of_four(stretches, i * Kernel::LANES, scale, shift).0;
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        *out = mean_of_four::<1>(stretches, done + i, scale, shift).0[0];
     }
 }
 
-/// Negative numbers become 0; what is no number stays so.
 #[inline(always)]
-fn relu<const L: usize>(mut lanes: Lanes<L>) -> Lanes<L> {
-    for value in &mut lanes.0 {
-        *value = if *value < 0.0 { 0.0 } else { *value };
+fn mean_of_four<const L: usize>(stretches: [&[f32]; 4], at: usize, scale: f32, shift: f32) -> Lanes<L> {
+    let mut sum = Lanes::ZERO;
+    for stretch in stretches {
+        sum = sum + (Lanes::load(&stretch[at..]) * scale + Lanes([shift; L])).relu();
     }
-    lanes
+    sum * 0.25
 }
