@@ -21,6 +21,15 @@ impl<const L: usize> Lanes<L> {
         to.as_chunks_mut().0[0] = self.0;
     }
 
+    /// The greater of each two.
+    #[inline(always)]
+    pub(super) fn max(mut self, other: Self) -> Self {
+        for i in 0..L {
+            self.0[i] = if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] };
+        }
+        self
+    }
+
     /// Negative numbers become 0; what is no number stays so.
     #[inline(always)]
     pub(super) fn relu(mut self) -> Self {

@@ -1,8 +1,9 @@
-//! DenseNet's dense blocks, faster than operator by operator.
+//! DenseNet's stem and dense blocks, faster than operator by operator.
 //!
 //! Most of the network's time is spent in its dense blocks, and tract runs them as it runs anything: each of a layer's seven
 //! operators reads its input from memory and writes its output to it, and every layer copies all channels so far to append a
-//! few. [`replace`] puts one operator in place of a whole block with the transition behind it. Inside it
+//! few. [`replace`] puts one operator in place of a whole block with the transition behind it, and one in place of the [`stem`].
+//! Inside a block
 //!
 //! * all channels of a block stand in one buffer, to which a layer appends ([`block`]);
 //! * normalisation and ReLU are applied while a matrix product's operand is packed, bias and ReLU before its result is stored
@@ -19,6 +20,7 @@ mod lanes;
 mod pixels;
 mod pointwise;
 mod recognise;
+mod stem;
 mod winograd;
 
 #[cfg(test)]
@@ -29,28 +31,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use block::{Block, Scratch};
+use block::Block;
+use recognise::{Found, Spec};
+use stem::Stem;
 
-/// Puts one operator in place of each dense block; says how many.
+/// Puts one operator in place of the stem and of each dense block; says how many.
 ///
 /// # Errors
 /// When tract cannot apply the change.
 pub(super) fn replace(model: &mut TypedModel) -> TractResult<usize> {
     let scratches = Arc::new(Scratches::default());
     let mut replaced = 0;
-    while let Some(found) = recognise::first(model) {
-        let Some(block) = Block::new(&found.spec) else { break };
-        let [channels, height, width] = found.spec.output();
-        let operator = DenseBlock {
-            block: Arc::new(block),
+    while let Some(Found { spec, input, output }) = recognise::first(model) {
+        let ([channels, height, width], part) = match spec {
+            Spec::Stem(spec) => (spec.output(), Stem::new(spec).map(Part::Stem)),
+            Spec::Block(spec) => (spec.output(), Block::new(&spec).map(Part::Block)),
+        };
+        let Some(part) = part else { break };
+        let operator = DensePart {
+            part: Arc::new(part),
             output: [1, channels, height, width],
             scratches: scratches.clone(),
         };
         let mut patch = TypedModelPatch::default();
-        let input = patch.tap_model(model, found.input)?;
-        let name = format!("{}.block", model.node(found.output.node).name);
-        let output = patch.wire_node(name, operator, &[input])?[0];
-        patch.shunt_outside(model, found.output, output)?;
+        let tapped = patch.tap_model(model, input)?;
+        let name = format!("{}.part", model.node(output.node).name);
+        let wired = patch.wire_node(name, operator, &[tapped])?[0];
+        patch.shunt_outside(model, output, wired)?;
         patch.apply(model)?;
         model.compact()?;
         replaced += 1;
@@ -58,12 +65,25 @@ pub(super) fn replace(model: &mut TypedModel) -> TractResult<usize> {
     Ok(replaced)
 }
 
-/// A dense block, and the transition behind it, from `[1, channels, height, width]` to the same with other numbers.
+/// A part of the network, from `[1, channels, height, width]` to the same with other numbers.
 #[derive(Clone, Debug)]
-struct DenseBlock {
-    block: Arc<Block>,
+struct DensePart {
+    part: Arc<Part>,
     output: [usize; 4],
     scratches: Arc<Scratches>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Stem(Stem),
+    Block(Block),
+}
+
+/// Memory that the parts write in passing. A run's parts come one after the other.
+#[derive(Debug, Default)]
+struct Scratch {
+    stem: stem::Scratch,
+    block: block::Scratch,
 }
 
 /// Scratch memory: as many as there have been runs at once, shared by the blocks of a network.
@@ -79,17 +99,20 @@ impl Scratches {
     }
 }
 
-impl PartialEq for DenseBlock {
+impl PartialEq for DensePart {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.block, &other.block)
+        Arc::ptr_eq(&self.part, &other.part)
     }
 }
 
-impl Eq for DenseBlock {}
+impl Eq for DensePart {}
 
-impl Op for DenseBlock {
+impl Op for DensePart {
     fn name(&self) -> StaticName {
-        "DenseBlock".into()
+        match *self.part {
+            Part::Stem(_) => "DenseStem".into(),
+            Part::Block(_) => "DenseBlock".into(),
+        }
     }
 
     fn validation(&self) -> Validation {
@@ -99,7 +122,7 @@ impl Op for DenseBlock {
     op_as_typed_op!();
 }
 
-impl EvalOp for DenseBlock {
+impl EvalOp for DensePart {
     op_out_of_plan!();
 
     fn eval(&self, _context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
@@ -108,12 +131,15 @@ impl EvalOp for DenseBlock {
         let image = image.as_slice::<f32>()?;
         let mut plain = output.try_as_plain_ram_mut()?;
         let out = plain.as_slice_mut::<f32>()?;
-        self.scratches.with(|scratch| self.block.run(image, out, scratch));
+        self.scratches.with(|scratch| match &*self.part {
+            Part::Stem(stem) => stem.run(image, out, &mut scratch.stem),
+            Part::Block(block) => block.run(image, out, &mut scratch.block),
+        });
         Ok(tvec!(output.into_tvalue()))
     }
 }
 
-impl TypedOp for DenseBlock {
+impl TypedOp for DensePart {
     fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(f32::fact(self.output)))
     }

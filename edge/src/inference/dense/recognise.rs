@@ -1,4 +1,4 @@
-//! Finds dense blocks in tract's graph.
+//! Finds a stem and dense blocks in tract's graph.
 //!
 //! The pattern is that of DenseNet as the trainer exports it (batch normalisations that follow a convolution are folded into it),
 //! with any number of layers and any widths. tract writes a batch normalisation as a product and a sum with constants, and a ReLU
@@ -9,30 +9,49 @@ use tract_onnx::tract_core::ops::Op;
 use tract_onnx::tract_core::ops::array::TypedConcat;
 use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};
 use tract_onnx::tract_core::ops::cast::Cast;
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec, SumPool};
+use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::math::{Add, Max, Mul};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::block::{BlockSpec, Convolution, LayerSpec, TransitionSpec};
 use super::pointwise::Affine;
+use super::stem::StemSpec;
 
-/// A block, what goes in and what comes out.
+/// What is found, what goes in and what comes out.
 pub(super) struct Found {
-    pub(super) spec: BlockSpec,
+    pub(super) spec: Spec,
     pub(super) input: OutletId,
     pub(super) output: OutletId,
 }
 
-/// The first dense block of a graph.
+pub(super) enum Spec {
+    Stem(StemSpec),
+    Block(BlockSpec),
+}
+
+/// The first stem or dense block of a graph.
 pub(super) fn first(model: &TypedModel) -> Option<Found> {
-    let order = model.eval_order().ok()?;
-    order.into_iter().find_map(|node| Graph(model).block(OutletId::new(node, 0)))
+    let graph = Graph(model);
+    let mut outlets = model.eval_order().ok()?.into_iter().map(|node| OutletId::new(node, 0));
+    outlets.find_map(|outlet| graph.stem(outlet).or_else(|| graph.block(outlet)))
 }
 
 #[derive(Clone, Copy)]
 struct Graph<'a>(&'a TypedModel);
 
 impl<'a> Graph<'a> {
+    fn stem(self, input: OutletId) -> Option<Found> {
+        let [1, channels, height, width] = self.shape(input)? else { return None };
+        let conv = self.op::<Conv>(self.only_successor(input)?)?;
+        let side = *conv.pool_spec.kernel_shape.first()?;
+        let (conv, x) = (side % 2 == 1).then(|| self.convolution(input, side, 2)).flatten()?;
+        let node = self.only_successor(self.relu(x)?)?;
+        let pool = self.op::<MaxPool>(node)?;
+        let halves = pool.with_index_outputs.is_none() && is_plain(&pool.pool_spec, 3, 2, 1);
+        let spec = Spec::Stem(StemSpec { channels, height, width, side, conv });
+        halves.then_some(Found { spec, input, output: OutletId::new(node, 0) })
+    }
+
     fn block(self, input: OutletId) -> Option<Found> {
         let [1, channels, height, width] = self.shape(input)? else { return None };
         let mut layers = Vec::new();
@@ -49,7 +68,7 @@ impl<'a> Graph<'a> {
             spec.transition = Some(transition);
             output = next;
         }
-        Some(Found { spec, input, output })
+        Some(Found { spec: Spec::Block(spec), input, output })
     }
 
     /// A dense layer behind an outlet, and where its channels are appended.
@@ -62,9 +81,9 @@ impl<'a> Graph<'a> {
         };
         let appended = self.op::<TypedConcat>(concat)?;
         let (affine, x) = self.affine(input, norm)?;
-        let (reduce, x) = self.convolution(x, 1)?;
+        let (reduce, x) = self.convolution(x, 1, 1)?;
         let x = self.relu(x)?;
-        let (expand, x) = self.convolution(x, 3)?;
+        let (expand, x) = self.convolution(x, 3, 1)?;
         let in_order = appended.axis == 1 && self.0.node(concat).inputs[..] == [input, x];
         (in_order && self.only_successor(x)? == concat)
             .then(|| (LayerSpec { affine, reduce, expand }, OutletId::new(concat, 0)))
@@ -76,7 +95,7 @@ impl<'a> Graph<'a> {
         let pool = self.op::<SumPool>(node)?;
         let halves = pool.normalize && is_plain(&pool.pool_spec, 2, 2, 0);
         let x = OutletId::new(node, 0);
-        let (conv, x) = halves.then(|| self.convolution(x, 1)).flatten()?;
+        let (conv, x) = halves.then(|| self.convolution(x, 1, 1)).flatten()?;
         Some((TransitionSpec { affine, conv }, x))
     }
 
@@ -108,8 +127,8 @@ impl<'a> Graph<'a> {
         per_channel.then(|| floats(&constant)).flatten()
     }
 
-    /// A convolution with square filters of one step, which keeps the image's size.
-    fn convolution(self, input: OutletId, side: usize) -> Option<(Convolution, OutletId)> {
+    /// A convolution with square filters and a border of half of them.
+    fn convolution(self, input: OutletId, side: usize, stride: usize) -> Option<(Convolution, OutletId)> {
         let node = self.only_successor(input)?;
         let conv = self.op::<Conv>(node)?;
         let [x, weights, bias] = self.0.node(node).inputs[..] else { return None };
@@ -117,7 +136,7 @@ impl<'a> Graph<'a> {
             && conv.group == 1
             && conv.q_params.is_none()
             && conv.kernel_fmt == KernelFormat::OIHW
-            && is_plain(&conv.pool_spec, side, 1, side / 2);
+            && is_plain(&conv.pool_spec, side, stride, side / 2);
         let (weights, bias) = (self.constant(weights)?, self.constant(bias)?);
         let channels = conv.output_channels();
         let fits = plain && weights.shape() == [channels, conv.input_channels(), side, side];

@@ -1,8 +1,8 @@
-//! The block beside plain tract, for any widths and sizes.
+//! Stem and blocks beside plain tract, for any widths and sizes.
 
 use proptest::prelude::*;
 use tract_onnx::tract_core::ops::array::TypedConcat;
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec, SumPool};
+use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
@@ -78,7 +78,13 @@ impl Builder {
         self.relu(x)
     }
 
-    fn conv(&mut self, x: OutletId, (from, to): (usize, usize), side: usize, biased: bool) -> OutletId {
+    fn conv(
+        &mut self,
+        x: OutletId,
+        (from, to): (usize, usize),
+        (side, stride): (usize, usize),
+        biased: bool,
+    ) -> OutletId {
         let weights = self.floats(&[to, from, side, side]);
         let bias = if biased { self.floats(&[to]) } else { tensor0(0f32) };
         let (weights, bias) = (self.constant(weights), self.constant(bias));
@@ -88,7 +94,7 @@ impl Builder {
             tvec![side; 2],
             PaddingSpec::Explicit(border.clone(), border),
             None,
-            None,
+            Some(tvec![stride; 2]),
             from,
             to,
         );
@@ -103,9 +109,9 @@ fn model(sketch: &Sketch) -> TypedModel {
     let mut x = builder.model.add_source("image", f32::fact(shape)).unwrap();
     for &(narrow, growth) in &sketch.layers {
         let y = builder.affine(x, channels);
-        let y = builder.conv(y, (channels, narrow), 1, sketch.biased);
+        let y = builder.conv(y, (channels, narrow), (1, 1), sketch.biased);
         let y = builder.relu(y);
-        let y = builder.conv(y, (narrow, growth), 3, !sketch.biased);
+        let y = builder.conv(y, (narrow, growth), (3, 1), !sketch.biased);
         x = builder.wire(TypedConcat::new(1), &[x, y]);
         channels += growth;
     }
@@ -121,7 +127,7 @@ fn model(sketch: &Sketch) -> TypedModel {
             channels,
         );
         let y = builder.wire(SumPool::new(spec, false, true), &[y]);
-        x = builder.conv(y, (channels, to), 1, false);
+        x = builder.conv(y, (channels, to), (1, 1), false);
     }
     builder.model.select_output_outlets(&[x]).unwrap();
     builder.model
@@ -132,12 +138,12 @@ fn run(model: TypedModel, image: &Tensor) -> Vec<f32> {
     outputs[0].try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec()
 }
 
-fn furthest(sketch: &Sketch) -> f32 {
-    let plain = model(sketch);
+/// How far answers are apart, beside the largest of them.
+fn furthest(plain: TypedModel, seed: u32) -> f32 {
     let mut ours = plain.clone();
-    assert_eq!(replace(&mut ours).unwrap(), 1, "the block is recognised");
-    let shape = [1, sketch.channels, sketch.height, sketch.width];
-    let image = Builder { model: TypedModel::default(), state: !sketch.seed | 1 }.floats(&shape);
+    assert_eq!(replace(&mut ours).unwrap(), 1, "it is recognised");
+    let shape = plain.input_fact(0).unwrap().shape.as_concrete().unwrap().to_vec();
+    let image = Builder { model: TypedModel::default(), state: !seed | 1 }.floats(&shape);
     let plain = run(plain.into_optimized().unwrap(), &image);
     let ours = run(ours.into_optimized().unwrap(), &image);
     assert_eq!(plain.len(), ours.len());
@@ -145,12 +151,32 @@ fn furthest(sketch: &Sketch) -> f32 {
     plain.iter().zip(&ours).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max)
 }
 
+fn stem([from, to, height, width, side]: [usize; 5], seed: u32) -> TypedModel {
+    let mut builder = Builder { model: TypedModel::default(), state: seed | 1 };
+    let x = builder.model.add_source("image", f32::fact([1, from, height, width])).unwrap();
+    let x = builder.conv(x, (from, to), (side, 2), seed.is_multiple_of(2));
+    let x = builder.relu(x);
+    let border = PaddingSpec::Explicit(tvec![1; 2], tvec![1; 2]);
+    let spec = PoolSpec::new(DataFormat::NCHW, tvec![3; 2], border, None, Some(tvec![2; 2]), to, to);
+    let x = builder.wire(MaxPool::new(spec, None), &[x]);
+    builder.model.select_output_outlets(&[x]).unwrap();
+    builder.model
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
     fn a_block_answers_as_plain_tract_does(sketch in sketch()) {
-        let furthest = furthest(&sketch);
+        let furthest = furthest(model(&sketch), sketch.seed);
+        prop_assert!(furthest <= 1e-5, "{furthest:e} apart");
+    }
+
+    #[test]
+    fn a_stem_answers_as_plain_tract_does(
+        from in 1..4usize, to in 1..20usize, height in 2..40usize, width in 2..40usize, reach in 1..4usize, seed: u32,
+    ) {
+        let furthest = furthest(stem([from, to, height, width, 2 * reach + 1], seed), seed);
         prop_assert!(furthest <= 1e-5, "{furthest:e} apart");
     }
 }
@@ -168,11 +194,12 @@ fn the_networks_own_sizes_answer_as_plain_tract_does() {
             biased: true,
             seed: side as u32,
         };
-        let furthest = furthest(&sketch);
+        let furthest = furthest(model(&sketch), sketch.seed);
         assert!(furthest <= 1e-5, "{side} pixels: {furthest:e} apart");
     }
 }
 
+/// An output of the network inside what would be a block, a stride, another axis: none is a block.
 #[test]
 fn what_is_no_dense_block_is_left_alone() {
     let sketch = Sketch {
@@ -184,10 +211,28 @@ fn what_is_no_dense_block_is_left_alone() {
         biased: false,
         seed: 1,
     };
-    // The layer's input is given out beside its output: in a block it would be lost.
-    let mut model = model(&sketch);
-    let mut outputs = model.output_outlets().unwrap().to_vec();
-    outputs.push(OutletId::new(model.eval_order().unwrap()[1], 0));
-    model.select_output_outlets(&outputs).unwrap();
-    let _ = model;
+    let whole = model(&sketch);
+    let change = |change: &dyn Fn(&mut TypedModel)| {
+        let mut model = whole.clone();
+        change(&mut model);
+        replace(&mut model).unwrap()
+    };
+    assert_eq!(change(&|_| ()), 1);
+    let node = |model: &TypedModel, is: fn(&TypedNode) -> bool| {
+        model.nodes.iter().position(|node| is(node)).unwrap()
+    };
+    let given_out = change(&|model| {
+        let conv = node(model, |node| node.op_is::<Conv>());
+        let outputs = [model.output_outlets().unwrap(), &[OutletId::new(conv, 0)]].concat();
+        model.select_output_outlets(&outputs).unwrap();
+    });
+    let other_axis = change(&|model| {
+        let concat = node(model, |node| node.op_is::<TypedConcat>());
+        model.nodes[concat].op_as_mut::<TypedConcat>().unwrap().axis = 2;
+    });
+    let grouped = change(&|model| {
+        let conv = node(model, |node| node.op_is::<Conv>());
+        model.nodes[conv].op_as_mut::<Conv>().unwrap().group = 2;
+    });
+    assert_eq!((given_out, other_axis, grouped), (0, 0, 0));
 }
