@@ -1,5 +1,6 @@
 //! The command line against a real mosquitto and the real service.
 
+mod bench;
 mod doctor;
 mod model;
 mod outbox;

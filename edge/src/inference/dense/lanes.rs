@@ -21,6 +21,15 @@ impl<const L: usize> Lanes<L> {
         to.as_chunks_mut().0[0] = self.0;
     }
 
+    /// What it is where `kept` is not 0, and 0 elsewhere, even in place of what is no number.
+    #[inline(always)]
+    pub(super) fn keep(mut self, kept: Self) -> Self {
+        for i in 0..L {
+            self.0[i] = if kept.0[i] != 0.0 { self.0[i] } else { 0.0 };
+        }
+        self
+    }
+
     /// The greater of each two.
     #[inline(always)]
     pub(super) fn max(mut self, other: Self) -> Self {
@@ -57,17 +66,6 @@ impl<const L: usize> Sub for Lanes<L> {
     fn sub(mut self, other: Self) -> Self {
         for i in 0..L {
             self.0[i] -= other.0[i];
-        }
-        self
-    }
-}
-
-impl<const L: usize> Mul for Lanes<L> {
-    type Output = Self;
-    #[inline(always)]
-    fn mul(mut self, other: Self) -> Self {
-        for i in 0..L {
-            self.0[i] *= other.0[i];
         }
         self
     }

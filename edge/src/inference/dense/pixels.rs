@@ -69,7 +69,6 @@ impl TileOrder {
 
     /// The places that hang over the image, which a convolution has to take for zeros.
     pub(super) fn outside(&self) -> Vec<Range<usize>> {
-        let down = self.tiles / self.across;
         let mut outside: Vec<Range<usize>> = Vec::new();
         for within in 0..self.side * self.side {
             for tile in 0..self.tiles {
@@ -85,7 +84,30 @@ impl TileOrder {
                 }
             }
         }
-        debug_assert_eq!(down * self.across, self.tiles);
         outside
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_come_back_where_they_were_and_the_rest_hangs_over() {
+        for (height, width, side) in [(4, 4, 2), (7, 10, 4), (1, 3, 2), (5, 2, 4)] {
+            let order = TileOrder::new(height, width, side);
+            let image: Vec<f32> = (1..=height * width).map(|pixel| pixel as f32).collect();
+            let mut plane = vec![0.0; order.len()];
+            order.import(&image, &mut plane);
+            let mut back = vec![0.0; image.len()];
+            order.export(&plane, &mut back);
+            assert_eq!(back, image);
+            let empty: Vec<usize> = (0..plane.len()).filter(|&at| plane[at] == 0.0).collect();
+            assert_eq!(order.outside().into_iter().flatten().collect::<Vec<_>>(), empty);
+        }
+        let order = TileOrder::new(4, 4, 2);
+        let mut plane = [0.0; 16];
+        order.import(&std::array::from_fn::<f32, 16, _>(|pixel| pixel as f32 + 1.0), &mut plane);
+        assert_eq!(plane, [1., 3., 9., 11., 2., 4., 10., 12., 5., 7., 13., 15., 6., 8., 14., 16.]);
     }
 }

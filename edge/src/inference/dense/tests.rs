@@ -218,9 +218,7 @@ fn what_is_no_dense_block_is_left_alone() {
         replace(&mut model).unwrap()
     };
     assert_eq!(change(&|_| ()), 1);
-    let node = |model: &TypedModel, is: fn(&TypedNode) -> bool| {
-        model.nodes.iter().position(|node| is(node)).unwrap()
-    };
+    let node = |model: &TypedModel, is: fn(&TypedNode) -> bool| model.nodes.iter().position(is).unwrap();
     let given_out = change(&|model| {
         let conv = node(model, |node| node.op_is::<Conv>());
         let outputs = [model.output_outlets().unwrap(), &[OutletId::new(conv, 0)]].concat();

@@ -17,6 +17,10 @@ use super::kernel::{Epilogue, Floats, Kernel};
 use super::lanes::Lanes;
 use super::pixels::TileOrder;
 
+/// Each place's packed patches begin at a multiple of so many numbers, as the kernel wants them. They are one row apart from where
+/// they would be without the row that kernels read ahead: without it, all places would fall on the same lines of a cache.
+const PLACE_ALIGNMENT: usize = 16;
+
 /// The transforms of one tile size.
 trait Transform<const T: usize, const A: usize> {
     /// `G`: of a filter's three taps.
@@ -180,10 +184,10 @@ impl Winograd {
     ) {
         let Self { kernel, depth, .. } = self;
         let written = kernel.whole_channels(self.channels);
-        let (patch_len, product_len) = (Kernel::packed_len(*depth, kernel.mr), written * kernel.mr);
-        scratch.patches.reserve(A * A * patch_len.next_multiple_of(16));
+        let patch_len = Kernel::packed_len(*depth, kernel.mr).next_multiple_of(PLACE_ALIGNMENT);
+        let product_len = written * kernel.mr;
+        scratch.patches.reserve(A * A * patch_len);
         scratch.products.reserve(A * A * product_len);
-        let patch_len = patch_len.next_multiple_of(16);
         for first in (0..tiling.order.tiles).step_by(kernel.mr) {
             patches::<W, T, A, L>(
                 tiling,
@@ -277,8 +281,8 @@ fn patches<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
                 for j in 0..A {
                     row[j] = Lanes::load(&plane[places[i][j]..]);
                 }
-                row[0] = row[0] * left;
-                row[A - 1] = row[A - 1] * right;
+                row[0] = row[0].keep(left);
+                row[A - 1] = row[A - 1].keep(right);
                 rows[i] = W::patch(row);
             }
             for j in 0..A {
@@ -286,8 +290,8 @@ fn patches<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
                 for i in 0..A {
                     column[i] = rows[i][j];
                 }
-                column[0] = column[0] * above;
-                column[A - 1] = column[A - 1] * below;
+                column[0] = column[0].keep(above);
+                column[A - 1] = column[A - 1].keep(below);
                 for (i, value) in W::patch(column).into_iter().enumerate() {
                     value.store(&mut out[(i * A + j) * patch_len + channel * mr + lane..]);
                 }
