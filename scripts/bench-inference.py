@@ -102,7 +102,7 @@ def main():
                     print(json.dumps(edge), flush=True)
     text = "\n".join([
         "## Inference", "",
-        f"`make bench`: milliseconds for a view, medians of {chosen.rounds} rounds of {chosen.runs} runs; ratios are medians of the rounds' "
+        f"`make bench` (this time with {os.path.relpath(chosen.edge, ROOT)}): milliseconds for a view, medians of {chosen.rounds} rounds of {chosen.runs} runs; ratios are medians of the rounds' "
         f"ratios, below 1 where edge is faster. With two threads, edge scores two views at once, the others one view on both. "
         f"{', '.join(f'{engine} {version}' for engine, version in versions.items())}; {processor()}.", "",
         "| network | px | threads | edge | ONNX Runtime | OpenVINO | ncnn | edge / ONNX Runtime | / OpenVINO | / ncnn |",

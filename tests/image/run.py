@@ -180,7 +180,7 @@ def update(bench):
     bench.forget_birth()
     bench.station.plug(bench.update_stick("second", bench.second, "files/second.raucb"))
     bench.station.wait("the stick is at /media/ulna", 180)
-    bench.station.ssh("systemd-run ulna-update /media/ulna/files/second.raucb")
+    bench.station.ssh("systemd-run -p StandardOutput=journal+console ulna-update /media/ulna/files/second.raucb")
     bench.station.wait("version 99990101.1 is installed", INSTALL_S)
     bench.station.wait("clinic-12, system B, version 99990101.1", 600)
     bench.station.unplug()
