@@ -6,7 +6,7 @@ use super::kernel::{Epilogue, Floats, Kernel};
 use super::lanes::Lanes;
 
 /// Packed pixels that a second-level cache holds beside a panel of weights, in numbers.
-const PACKED_MAX: usize = 64 * 1024;
+const PACKED_MAX: usize = 32 * 1024;
 
 /// Scale and shift of each channel, and a ReLU: what is left of a batch normalisation at inference.
 #[derive(Clone, Debug)]
