@@ -171,8 +171,17 @@ pub fn load_1m() -> Option<f64> {
 
 /// Memory that this process holds, in bytes.
 pub fn memory_bytes() -> Option<u64> {
+    own_memory("VmRSS:")
+}
+
+/// The most memory that this process held at once, in bytes.
+pub fn peak_memory_bytes() -> Option<u64> {
+    own_memory("VmHWM:")
+}
+
+fn own_memory(field: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    let kib = text.lines().find_map(|line| line.strip_prefix(field))?.trim().strip_suffix(" kB")?;
     Some(kib.parse::<u64>().ok()? << 10)
 }
 

@@ -1,6 +1,5 @@
 //! `edge bench`: how fast this machine is with a bundle.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -16,6 +15,7 @@ use super::common::{Failure, finish, print_json};
 use super::infer::bundle_dir;
 use crate::exit::Exit;
 use crate::figures;
+use crate::health;
 use crate::inference::{Bundle, Model};
 use crate::quality::{self, QualityConfig};
 
@@ -27,8 +27,8 @@ Examples:
   edge bench
   edge bench --bundle /media/usb/bundle --threads 4 --json
 
-Exit codes: 0 measured, 65 the bundle is damaged or fails its self-test, 66 no
-bundle is found.";
+Exit codes: 0 measured, 65 the bundle is not there, damaged or fails its
+self-test, 66 none is named, in use or shipped.";
 
 /// Views of the study that is measured, as many as an examination commonly has.
 const VIEWS: usize = 4;
@@ -61,7 +61,7 @@ struct Report {
     model: String,
     input_px: [u32; 2],
     threads: u16,
-    /// From an empty process to a model that passed its self-test.
+    /// Reading the bundle, loading the model and its self-test.
     ready_ms: f64,
     decode: Spread,
     preprocess: Spread,
@@ -73,7 +73,7 @@ struct Report {
     inference_of_four: Spread,
     /// Four views from file to score, with the acquisition gate, on `threads` threads.
     study: Spread,
-    /// The most memory that the process held at once.
+    /// The most memory that the process held at once; 0 where the system does not say.
     peak_memory_bytes: u64,
 }
 
@@ -156,7 +156,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
                 score(&radiograph).map(|_| ())
             })
         })?,
-        peak_memory_bytes: peak_memory_bytes(),
+        peak_memory_bytes: health::peak_memory_bytes().unwrap_or(0),
     })
 }
 
@@ -212,14 +212,6 @@ fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// What the kernel counts as the process's peak; 0 where it does not say.
-fn peak_memory_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
 }
 
 fn print(report: &Report, json: bool) -> Result<Exit, Failure> {

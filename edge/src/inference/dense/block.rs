@@ -183,9 +183,6 @@ impl Block {
         let widest = layers.iter().map(|layer| layer.reduce.channels_written() * pitch).max();
         let pooled = transition.as_ref().map(|t| (self.all_channels + t.conv.channels_written()) * t.pitch);
         scratch.bottleneck.reserve(widest.max(pooled).unwrap_or(0) + 2 * self.tiling.guard());
-        let panels = layers.iter().map(|layer| layer.reduce.panels_len(*pitch)).max();
-        let pooled = transition.as_ref().map(|t| t.conv.panels_len(t.pitch));
-        scratch.panels.reserve(panels.max(pooled).unwrap_or(0));
     }
 
     /// One layer, behind so many channels.
@@ -200,7 +197,7 @@ impl Block {
                 plane[outside.clone()].fill(0.0);
             }
         }
-        layer.expand.run(&self.tiling, bottleneck, pitch, rest, winograd);
+        layer.expand.run(&self.tiling, (bottleneck, pitch), rest, winograd);
     }
 
     /// The transition.

@@ -21,6 +21,9 @@ use tract_onnx::tract_core::tract_linalg::pack::PackedFormat;
 /// aligned where its beginning is.
 const ALIGNMENT: usize = 64;
 
+/// Packed pixels that a second-level cache holds beside a panel of channels, in numbers.
+const PACKED_MAX: usize = 32 * 1024;
+
 /// A kernel: how many pixels and how many channels it takes at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel {
@@ -41,6 +44,15 @@ pub(super) struct Epilogue<'a> {
     pub(super) bias: Option<&'a [f32]>,
     /// Negative sums become 0.
     pub(super) relu: bool,
+}
+
+/// Weights in a kernel's packing.
+#[derive(Debug)]
+pub(super) struct Channels {
+    numbers: Floats,
+    pub(super) depth: usize,
+    /// How many a product writes: those that there are, made up to whole panels.
+    pub(super) written: usize,
 }
 
 impl Kernel {
@@ -90,32 +102,47 @@ impl Kernel {
         pixels.next_multiple_of(self.mr)
     }
 
-    /// So many, made up to whole panels of channels.
-    pub(super) fn whole_channels(&self, channels: usize) -> usize {
-        channels.next_multiple_of(self.nr)
-    }
-
     /// Packs a matrix of `[channel][depth]`; what is missing to whole panels is 0.
     pub(super) fn pack_channels(
         &self,
-        depth: usize,
+        (channels, depth): (usize, usize),
         weights: impl Fn(usize, usize) -> f32,
-        channels: usize,
-    ) -> Floats {
-        let whole = self.whole_channels(channels);
-        let mut packed = Floats::zero(whole * depth + self.nr);
+    ) -> Channels {
+        let written = channels.next_multiple_of(self.nr);
+        let mut numbers = Floats::zero(written * depth + self.nr);
         for channel in 0..channels {
             let panel = channel / self.nr * depth * self.nr;
             for k in 0..depth {
-                packed[panel + k * self.nr + channel % self.nr] = weights(channel, k);
+                numbers[panel + k * self.nr + channel % self.nr] = weights(channel, k);
             }
         }
-        packed
+        Channels { numbers, depth, written }
     }
 
     /// How long a buffer of so many packed panels is: kernels read one row ahead.
     pub(super) fn packed_len(depth: usize, width: usize) -> usize {
         (depth + 1) * width
+    }
+
+    /// The product of all `pixels`, made up to whole panels, packed and multiplied as many at once as a cache holds: `pack` writes so
+    /// many panels from one on, one row of `[depth][mr]` after the other. For the rest see [`Self::multiply`].
+    pub(super) fn product(
+        &self,
+        pixels: usize,
+        channels: &Channels,
+        epilogue: Epilogue<'_>,
+        (out, pitch): (&mut [f32], usize),
+        panels: &mut Floats,
+        pack: impl Fn(usize, usize, &mut [f32]),
+    ) {
+        let total = pixels.div_ceil(self.mr);
+        let at_once = (PACKED_MAX / (channels.depth * self.mr)).clamp(1, total);
+        panels.reserve(Self::packed_len(channels.depth, at_once * self.mr));
+        for first in (0..total).step_by(at_once) {
+            let count = at_once.min(total - first);
+            pack(first, count, panels);
+            self.multiply((panels, count), channels, epilogue, (&mut out[first * self.mr..], pitch));
+        }
     }
 
     /// `out[channel][pixel] = epilogue(sum over k of pixels[k][pixel] * channels[k][channel])` for whole panels of both; a channel's
@@ -125,57 +152,43 @@ impl Kernel {
     /// When a slice is too short or not aligned.
     pub(super) fn multiply(
         &self,
-        depth: usize,
         (pixels, pixel_panels): (&[f32], usize),
-        (channels, channel_panels): (&[f32], usize),
+        channels: &Channels,
         epilogue: Epilogue<'_>,
-        out: &mut [f32],
-        pitch: usize,
+        (out, pitch): (&mut [f32], usize),
     ) {
         let Self { mr, nr, run } = *self;
-        let (rows, columns) = (pixel_panels * mr, channel_panels * nr);
-        assert!(pixels.len() >= rows * depth + mr && channels.len() >= columns * depth + nr);
-        assert!(pixels.as_ptr().addr() % ALIGNMENT == 0 && channels.as_ptr().addr() % ALIGNMENT == 0);
-        assert!(rows <= pitch && out.len() >= (columns - 1) * pitch + rows);
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= columns));
-        for channel_panel in 0..channel_panels {
-            let b = &channels[channel_panel * depth * nr..];
-            let bias = epilogue.bias.map_or(FusedKerSpec::ScalarAdd(0.0), |bias| {
-                FusedKerSpec::PerColAdd(bias[channel_panel * nr..].as_ptr())
-            });
-            let relu = if epilogue.relu { FusedKerSpec::ScalarMax(0.0) } else { FusedKerSpec::Done };
-            for pixel_panel in 0..pixel_panels {
-                let a = &pixels[pixel_panel * depth * mr..];
-                let at = &mut out[channel_panel * nr * pitch + pixel_panel * mr..];
+        let Channels { numbers, depth, written } = channels;
+        let rows = pixel_panels * mr;
+        assert!(pixels.len() >= rows * depth + mr && numbers.len() >= written * depth + nr);
+        assert!(pixels.as_ptr().addr() % ALIGNMENT == 0 && numbers.as_ptr().addr() % ALIGNMENT == 0);
+        assert!(rows <= pitch && out.len() >= (written - 1) * pitch + rows);
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= *written));
+        let relu = epilogue.relu.then_some(FusedKerSpec::ScalarMax(0.0));
+        for channel in (0..*written).step_by(nr) {
+            let b = &numbers[channel * depth..];
+            let bias = epilogue.bias.map(|bias| FusedKerSpec::PerColAdd(bias[channel..].as_ptr()));
+            for pixel in (0..rows).step_by(mr) {
+                let a = &pixels[pixel * depth..];
                 let store = OutputStoreKer {
-                    ptr: at.as_mut_ptr().cast(),
+                    ptr: out[channel * pitch + pixel..].as_mut_ptr().cast(),
                     row_byte_stride: 4,
                     col_byte_stride: 4 * pitch as isize,
                     item_size: 4,
                 };
                 let (pa, pb) = (a.as_ptr().cast(), b.as_ptr().cast());
-                let sum = FusedKerSpec::AddMatMul { k: depth, pa, pb, packing: 0 };
-                let steps = match epilogue {
-                    Epilogue { bias: None, relu: false } => {
-                        &[FusedKerSpec::Clear, sum, FusedKerSpec::Store(store), FusedKerSpec::Done][..]
-                    }
-                    Epilogue { relu: false, .. } => {
-                        &[FusedKerSpec::Clear, sum, bias, FusedKerSpec::Store(store), FusedKerSpec::Done]
-                    }
-                    _ => &[
-                        FusedKerSpec::Clear,
-                        sum,
-                        bias,
-                        relu,
-                        FusedKerSpec::Store(store),
-                        FusedKerSpec::Done,
-                    ],
-                };
+                let sum = FusedKerSpec::AddMatMul { k: *depth, pa, pb, packing: 0 };
+                let taken =
+                    [Some(FusedKerSpec::Clear), Some(sum), bias, relu, Some(FusedKerSpec::Store(store))];
+                let mut steps = [FusedKerSpec::Done; 6];
+                for (step, taken) in steps.iter_mut().zip(taken.into_iter().flatten()) {
+                    *step = taken;
+                }
                 // SAFETY: the kernel runs on this processor (`of`). It reads `depth` rows of `a` and `b` and one more, and `nr` biases, and
                 // writes `mr` numbers at `nr` places that are `pitch` apart: all within the slices, by the assertions above. The operands
                 // are aligned for it (`ALIGNMENT`).
                 #[allow(unsafe_code)]
-                let error = unsafe { run(steps) };
+                let error = unsafe { run(&steps) };
                 assert_eq!(error, 0, "tract's kernel refused its steps");
             }
         }

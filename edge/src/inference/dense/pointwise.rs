@@ -2,11 +2,8 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Epilogue, Floats, Kernel};
+use super::kernel::{Channels, Epilogue, Floats, Kernel};
 use super::lanes::Lanes;
-
-/// Packed pixels that a second-level cache holds beside a panel of weights, in numbers.
-const PACKED_MAX: usize = 32 * 1024;
 
 /// Scale and shift of each channel, and a ReLU: what is left of a batch normalisation at inference.
 #[derive(Clone, Debug)]
@@ -19,10 +16,7 @@ pub(super) struct Affine {
 #[derive(Debug)]
 pub(super) struct Pointwise {
     kernel: Kernel,
-    depth: usize,
-    /// Channels that come out, made up to whole panels.
-    channels: usize,
-    weights: Floats,
+    weights: Channels,
     bias: Option<Vec<f32>>,
     relu: bool,
 }
@@ -36,61 +30,36 @@ impl Pointwise {
         bias: Option<&[f32]>,
         relu: bool,
     ) -> Self {
-        let channels = weights.len() / depth;
-        let packed = kernel.pack_channels(depth, |channel, k| weights[channel * depth + k], channels);
-        let channels = kernel.whole_channels(channels);
+        let shape = (weights.len() / depth, depth);
+        let weights = kernel.pack_channels(shape, |channel, k| weights[channel * depth + k]);
         let bias = bias.map(|bias| {
             let mut bias = bias.to_vec();
-            bias.resize(channels, 0.0);
+            bias.resize(weights.written, 0.0);
             bias
         });
-        Self { kernel, depth, channels, weights: packed, bias, relu }
+        Self { kernel, weights, bias, relu }
     }
 
     /// Channels that it writes: those that it has, made up to whole panels.
     pub(super) fn channels_written(&self) -> usize {
-        self.channels
-    }
-
-    /// How much of `panels` it needs.
-    pub(super) fn panels_len(&self, pixels: usize) -> usize {
-        Kernel::packed_len(self.depth, self.at_once(pixels) * self.kernel.mr)
-    }
-
-    /// Panels of pixels that are packed, then multiplied.
-    fn at_once(&self, pixels: usize) -> usize {
-        (PACKED_MAX / (self.depth * self.kernel.mr)).clamp(1, pixels.div_ceil(self.kernel.mr))
+        self.weights.written
     }
 
     /// Convolves the first `pixels` of each plane of `input`, made up to whole panels, after `affine` and a ReLU where there is
-    /// one; planes are `pitch` apart, those of `out` `out_pitch`.
+    /// one; planes are `pitch` apart, those of `out` as far as it says.
     pub(super) fn run(
         &self,
         (input, pitch): (&[f32], usize),
         affine: Option<&Affine>,
         pixels: usize,
-        (out, out_pitch): (&mut [f32], usize),
+        out: (&mut [f32], usize),
         panels: &mut Floats,
     ) {
-        let Self { kernel, depth, channels, weights, bias, relu } = self;
-        let total = pixels.div_ceil(kernel.mr);
+        let Self { kernel, weights, bias, relu } = self;
         let epilogue = Epilogue { bias: bias.as_deref(), relu: *relu };
-        let mut first = 0;
-        while first < total {
-            let count = self.at_once(pixels).min(total - first);
-            let start = first * kernel.mr;
-            pack(&input[start..], pitch, affine, (*depth, kernel.mr), count, panels);
-            let out = &mut out[start..];
-            kernel.multiply(
-                *depth,
-                (panels, count),
-                (weights, channels / kernel.nr),
-                epilogue,
-                out,
-                out_pitch,
-            );
-            first += count;
-        }
+        kernel.product(pixels, weights, epilogue, out, panels, |first, count, panels| {
+            pack(&input[first * kernel.mr..], pitch, affine, (weights.depth, kernel.mr), count, panels);
+        });
     }
 }
 

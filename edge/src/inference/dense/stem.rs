@@ -6,11 +6,8 @@
 use multiversion::multiversion;
 
 use super::block::Convolution;
-use super::kernel::{Epilogue, Floats, Kernel};
+use super::kernel::{Channels, Epilogue, Floats, Kernel};
 use super::lanes::Lanes;
-
-/// Pixels that are packed, then multiplied.
-const PACKED_MAX: usize = 32 * 1024;
 
 /// A stem as it stands in the graph.
 #[derive(Clone, Debug)]
@@ -42,7 +39,7 @@ impl StemSpec {
 pub(super) struct Stem {
     spec: StemSpec,
     kernel: Kernel,
-    filters: Floats,
+    filters: Channels,
     bias: Vec<f32>,
     /// From one row of a split image to the next; the convolution's rows are as far apart, and end in pixels that are not used.
     row: usize,
@@ -68,13 +65,11 @@ impl Stem {
         let row = width + spec.side / 2;
         let depth = spec.channels * spec.side * spec.side;
         let kernel = Kernel::choose(height * row, depth, spec.conv.channels)?;
-        let filters = kernel.pack_channels(
-            depth,
-            |channel, k| spec.conv.weights[channel * depth + k],
-            spec.conv.channels,
-        );
+        let weights = &spec.conv.weights;
+        let filters =
+            kernel.pack_channels((spec.conv.channels, depth), |channel, k| weights[channel * depth + k]);
         let mut bias = spec.conv.bias.clone().unwrap_or_default();
-        bias.resize(kernel.whole_channels(spec.conv.channels), 0.0);
+        bias.resize(filters.written, 0.0);
         let pitch = kernel.whole_pixels(height * row);
         let split = pitch + (spec.side / 2 + 1) * (row + 1);
         Some(Self { kernel, filters, bias, row, split, pitch, spec })
@@ -83,29 +78,22 @@ impl Stem {
     /// Computes the stem: `image` as `[channel][height][width]`, `out` likewise.
     pub(super) fn run(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let Self { kernel, filters, bias, pitch, spec, .. } = self;
-        let depth = spec.channels * spec.side * spec.side;
-        scratch.split.reserve(4 * spec.channels * self.split);
-        scratch.split.fill(0.0);
-        self.split(image, &mut scratch.split);
-        let total = pitch / kernel.mr;
-        let at_once = (PACKED_MAX / (depth * kernel.mr)).clamp(1, total);
-        scratch.panels.reserve(Kernel::packed_len(depth, at_once * kernel.mr));
+        let Scratch { split, panels, convolved, line } = scratch;
+        split.reserve(4 * spec.channels * self.split);
+        split.fill(0.0);
+        self.split(image, split);
         // The last row is read in whole lanes.
-        scratch.convolved.reserve(bias.len() * pitch + Kernel::LANES);
-        scratch.line.reserve(self.row + 2 * Kernel::LANES);
+        convolved.reserve(filters.written * pitch + Kernel::LANES);
         let epilogue = Epilogue { bias: Some(bias), relu: true };
-        for first in (0..total).step_by(at_once) {
-            let count = at_once.min(total - first);
-            self.pack(&scratch.split, first, count, &mut scratch.panels);
-            let convolved = &mut scratch.convolved[first * kernel.mr..];
-            let channels = (&filters[..], bias.len() / kernel.nr);
-            kernel.multiply(depth, (&scratch.panels, count), channels, epilogue, convolved, *pitch);
-        }
+        kernel.product(*pitch, filters, epilogue, (convolved, *pitch), panels, |first, count, panels| {
+            self.pack(split, first, count, panels);
+        });
+        line.reserve(self.row + 2 * Kernel::LANES);
         let [height, width] = spec.convolved();
         let area = height.div_ceil(2) * width.div_ceil(2);
         for (channel, out) in out.chunks_exact_mut(area).enumerate() {
-            let plane = &scratch.convolved[channel * pitch..];
-            greatest_of_nine(plane, (height, width, self.row), &mut scratch.line, out);
+            let plane = &convolved[channel * pitch..];
+            greatest_of_nine(plane, (height, width, self.row), line, out);
         }
     }
 
@@ -134,7 +122,7 @@ impl Stem {
     fn pack(&self, split: &[f32], first: usize, count: usize, panels: &mut [f32]) {
         let (mr, side) = (self.kernel.mr, self.spec.side);
         let taps = side * side;
-        let depth = self.spec.channels * taps;
+        let depth = self.filters.depth;
         for tap in 0..depth {
             let (channel, y, x) = (tap / taps, tap % taps / side, tap % side);
             let part = (channel * 2 + y % 2) * 2 + x % 2;

@@ -13,7 +13,7 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Epilogue, Floats, Kernel};
+use super::kernel::{Channels, Epilogue, Floats, Kernel};
 use super::lanes::Lanes;
 use super::pixels::TileOrder;
 
@@ -98,7 +98,7 @@ pub(super) struct Winograd {
     channels: usize,
     bias: Option<Vec<f32>>,
     /// For each place of a patch, the transformed filters, packed.
-    filters: Vec<Floats>,
+    filters: Vec<Channels>,
 }
 
 /// What the convolutions of a block have in common.
@@ -161,29 +161,28 @@ impl Winograd {
     pub(super) fn run(
         &self,
         tiling: &Tiling,
-        input: &[f32],
-        pitch: usize,
+        (input, pitch): (&[f32], usize),
         out: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        match (tiling.order.side, self.kernel.mr % 16) {
-            (2, 0) => self.run_as::<Two, 2, 4, 16>(tiling, input, pitch, out, scratch),
-            (2, _) => self.run_as::<Two, 2, 4, 8>(tiling, input, pitch, out, scratch),
-            (_, 0) => self.run_as::<Four, 4, 6, 16>(tiling, input, pitch, out, scratch),
-            _ => self.run_as::<Four, 4, 6, 8>(tiling, input, pitch, out, scratch),
-        }
+        let run = match (tiling.order.side, self.kernel.mr % 16) {
+            (2, 0) => Self::run_as::<Two, 2, 4, 16>,
+            (2, _) => Self::run_as::<Two, 2, 4, 8>,
+            (_, 0) => Self::run_as::<Four, 4, 6, 16>,
+            _ => Self::run_as::<Four, 4, 6, 8>,
+        };
+        run(self, tiling, (input, pitch), out, scratch);
     }
 
     fn run_as<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
         &self,
         tiling: &Tiling,
-        input: &[f32],
-        pitch: usize,
+        (input, pitch): (&[f32], usize),
         out: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let Self { kernel, depth, .. } = self;
-        let written = kernel.whole_channels(self.channels);
+        let Self { kernel, depth, filters, .. } = self;
+        let written = filters[0].written;
         let patch_len = Kernel::packed_len(*depth, kernel.mr).next_multiple_of(PLACE_ALIGNMENT);
         let product_len = written * kernel.mr;
         scratch.patches.reserve(A * A * patch_len);
@@ -197,18 +196,11 @@ impl Winograd {
                 &mut scratch.patches,
                 patch_len,
             );
-            for (place, filters) in self.filters.iter().enumerate() {
+            for (place, filters) in filters.iter().enumerate() {
                 let patch = &scratch.patches[place * patch_len..];
                 let product = &mut scratch.products[place * product_len..][..product_len];
                 let epilogue = Epilogue { bias: None, relu: false };
-                kernel.multiply(
-                    *depth,
-                    (patch, 1),
-                    (filters, written / kernel.nr),
-                    epilogue,
-                    product,
-                    kernel.mr,
-                );
+                kernel.multiply((patch, 1), filters, epilogue, (product, kernel.mr));
             }
             let bias = self.bias.as_deref();
             tiles::<W, T, A, L>(
@@ -230,7 +222,7 @@ fn filters<const A: usize>(
     depth: usize,
     weights: &[f32],
     transform: &[[f64; 3]; A],
-) -> Vec<Floats> {
+) -> Vec<Channels> {
     let channels = weights.len() / (9 * depth);
     (0..A * A)
         .map(|place| {
@@ -240,7 +232,7 @@ fn filters<const A: usize>(
                 let sum: f64 = (0..9).map(|i| rows[i / 3] * columns[i % 3] * f64::from(filter[i])).sum();
                 sum as f32
             };
-            kernel.pack_channels(depth, weight, channels)
+            kernel.pack_channels((channels, depth), weight)
         })
         .collect()
 }
