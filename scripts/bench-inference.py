@@ -25,15 +25,8 @@ PEERS = ["onnxruntime", "openvino", "ncnn"]
 
 def fetch():
     """The engines, from PyPI, beside the machine's own Python."""
-    wanted = os.path.join(ROOT, "scripts/bench-requirements.txt")
-    fetched = os.path.join(PACKAGES, "requirements.txt")
-    if os.path.exists(fetched) and open(fetched).read() == open(wanted).read():
-        return
-    print("fetching from PyPI what scripts/bench-requirements.txt names", flush=True)
-    shutil.rmtree(PACKAGES, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore",
-                    "--no-deps", "--only-binary=:all:", "--target", PACKAGES, "-r", wanted], check=True)
-    shutil.copy(wanted, fetched)
+    fetch = [os.path.join(ROOT, "scripts/pip-folder.sh"), PACKAGES, os.path.join(ROOT, "scripts/requirements-bench.txt"), "--no-deps"]
+    subprocess.run(fetch, check=True)
 
 
 def printed(command):
@@ -102,8 +95,8 @@ def main():
                     print(json.dumps(edge), flush=True)
     text = "\n".join([
         "## Inference", "",
-        f"`make bench` (this time with {os.path.relpath(chosen.edge, ROOT)}): milliseconds for a view, medians of {chosen.rounds} rounds of {chosen.runs} runs; ratios are medians of the rounds' "
-        f"ratios, below 1 where edge is faster. With two threads, edge scores two views at once, the others one view on both. "
+        f"`make bench` (this time with {os.path.relpath(chosen.edge, ROOT)}): milliseconds for a view, medians of {chosen.rounds} rounds of "
+        f"{chosen.runs} runs; ratios are medians of the rounds' ratios, below 1 where edge is faster. With two threads, edge scores two views at once, the others one view on both. "
         f"{', '.join(f'{engine} {version}' for engine, version in versions.items())}; {processor()}.", "",
         "| network | px | threads | edge | ONNX Runtime | OpenVINO | ncnn | edge / ONNX Runtime | / OpenVINO | / ncnn |",
         "|---|---|---|---|---|---|---|---|---|---|", *rows, ""])

