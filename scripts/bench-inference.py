@@ -16,17 +16,9 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks import ROOT, processor, write_section
+from benchmarks import PACKAGES, ROOT, WORK, network_bundles, processor, write_section
 
-PACKAGES = os.path.join(ROOT, "third_party/bench")
-WORK = os.path.join(ROOT, "target/bench")
 PEERS = ["onnxruntime", "openvino", "ncnn"]
-
-
-def fetch():
-    """The engines, from PyPI, beside the machine's own Python."""
-    fetch = [os.path.join(ROOT, "scripts/pip-folder.sh"), PACKAGES, os.path.join(ROOT, "scripts/requirements-bench.txt"), "--no-deps"]
-    subprocess.run(fetch, check=True)
 
 
 def printed(command):
@@ -70,16 +62,7 @@ def main():
     parser.add_argument("--only", help="a network and a size, such as dense-320")
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
-    fetch()
-    sys.path.insert(0, PACKAGES)
-    from bench_network import write_bundle
-
-    bundles = []
-    for name, share in [("dense", 1), ("halved", 0.5)]:
-        for side in [224, 320]:
-            folder = os.path.join(WORK, f"{name}-{side}")
-            write_bundle(folder, share, side)
-            bundles.append((name, side, folder))
+    bundles = network_bundles([224, 320])
     demo = os.path.join(WORK, "demo-320")
     shutil.copytree(os.path.join(ROOT, "edge/demo/bundle"), demo, dirs_exist_ok=True)
     bundles.append(("demo bundle", 320, demo))

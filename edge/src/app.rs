@@ -151,7 +151,7 @@ impl App {
     ) -> Result<Self, StartError> {
         health::say("loading the model");
         health::extend_start(LOAD_MAX);
-        let model = load_model(bundle, config.allow_demo_model)?;
+        let model = load_model(bundle, config)?;
         let store = Store::open(&config.state_dir, config.limits)?;
         let health = Arc::new(Health::default());
         let returned = Slots::of(config).and_then(|slots| slots.record().ok()?.returned().cloned());
@@ -276,19 +276,22 @@ impl Threads {
     }
 }
 
-fn load_model(
-    (bundle_dir, sha256): (&Path, Option<&str>),
-    allow_demo_model: bool,
-) -> Result<Model, StartError> {
+fn load_model((bundle_dir, sha256): (&Path, Option<&str>), config: &Config) -> Result<Model, StartError> {
     let bundle = Bundle::load(bundle_dir)?;
     if sha256.is_some_and(|sha256| sha256 != bundle.manifest_sha256) {
         return Err(StartError::Another(bundle_dir.to_owned()));
     }
     let demo = bundle.manifest.purpose == Purpose::Demo;
-    if demo && !allow_demo_model {
+    if demo && !config.allow_demo_model {
         return Err(StartError::Demo(bundle_dir.display().to_string()));
     }
-    let model = Model::load(&bundle)?;
+    let execution = config.model.execution();
+    let model = Model::load(&bundle, execution)?;
+    if execution.precision != execution.precision.here() {
+        log::warn!(
+            "model.precision is f16, but this processor does not compute with it: f32 instead, as exact and slower"
+        );
+    }
     let summary = model.summary();
     log::info!(
         "model {} version {} loaded and self-tested, bundle {}",

@@ -16,7 +16,7 @@ use edge::capture::Source;
 use edge::capture::spool::Spool;
 use edge::config::Config;
 use edge::health::Health;
-use edge::inference::{Bundle, Model};
+use edge::inference::{Bundle, Execution, Model};
 use edge::intake::Intake;
 use edge::keeper::{Keeper, LastReport};
 use edge::outlook::Outlook;
@@ -103,7 +103,7 @@ fn studies_go_from_the_spool_to_the_outbox() {
     let bundle = Bundle::load(&bundle_dir()).unwrap();
     let pair = bundle.manifest.golden[0].clone();
     let golden = fs::read(bundle_dir().join(&pair.image)).unwrap();
-    let model = Model::load(&bundle).unwrap();
+    let model = Model::load(&bundle, Execution::default()).unwrap();
     let study_type = bundle.manifest.study_types.first().unwrap().clone();
     let mut station = Station::new(&model);
 
@@ -161,7 +161,7 @@ fn studies_go_from_the_spool_to_the_outbox() {
 fn a_restarted_station_takes_what_lies_in_the_spool_before_it_closes_a_study() {
     let bundle = Bundle::load(&bundle_dir()).unwrap();
     let golden = fs::read(bundle_dir().join(&bundle.manifest.golden[0].image)).unwrap();
-    let model = Model::load(&bundle).unwrap();
+    let model = Model::load(&bundle, Execution::default()).unwrap();
     let study_type = bundle.manifest.study_types.first().unwrap().clone();
     let mut station = Station::new(&model);
     station.put(&format!("{study_type}/folder/1.png"), &golden);
@@ -194,7 +194,7 @@ fn a_frame_is_judged_by_what_its_device_delivered_even_after_a_restart() {
     let mut png = Cursor::new(Vec::new());
     plane.write_to(&mut png, ImageFormat::Png).unwrap();
 
-    let model = Model::load(&bundle).unwrap();
+    let model = Model::load(&bundle, Execution::default()).unwrap();
     let station = Station::new(&model);
     let number = station.store.open_by_hand(&"XR_HAND".parse().unwrap(), None).unwrap();
     let add = |exposure: Option<&RawExposure>| {

@@ -226,23 +226,49 @@ fn resize(
 }
 
 /// The sample values below which a share `low` and above which a share `high` of all samples lie.
+///
+/// Counted first by their upper eight bits, then those that share a bound's upper bits by their lower ones: tables of all values would
+/// not fit into the cache in which counting is fast.
 fn percentile_window(radiograph: &Radiograph, low: f64, high: f64) -> (u16, u16) {
-    let mut histogram = vec![0u64; usize::from(radiograph.max_value) + 1];
-    for &sample in &radiograph.samples {
-        histogram[usize::from(sample.min(radiograph.max_value))] += 1;
+    let Some(last) = radiograph.samples.len().checked_sub(1) else { return (0, 0) };
+    let rank = |share: f64| ((share * radiograph.samples.len() as f64) as usize).min(last);
+    let ranks = [rank(low), last - rank(high)];
+    let halves = |sample: u16| {
+        let [upper, lower] = sample.min(radiograph.max_value).to_be_bytes();
+        (usize::from(upper), usize::from(lower))
+    };
+    // Four tables in turn: neighbours are often alike, and would wait for each other's count.
+    let mut tables = [[0usize; 256]; 4];
+    for four in radiograph.samples.chunks(4) {
+        for (table, sample) in tables.iter_mut().zip(four) {
+            table[halves(*sample).0] += 1;
+        }
     }
-    let total = radiograph.samples.len() as f64;
-    let reaches = |share: f64, counts: &mut dyn Iterator<Item = (usize, &u64)>| {
-        let mut seen = 0;
-        for (value, count) in counts {
-            seen += count;
-            if seen as f64 > share * total {
-                return value as u16;
+    let upper_counts: [usize; 256] = std::array::from_fn(|i| tables.iter().map(|table| table[i]).sum());
+    let bounds = ranks.map(|rank| at_rank(&upper_counts, rank));
+    let mut lower_counts = [[0usize; 256]; 2];
+    for sample in &radiograph.samples {
+        let (upper, lower) = halves(*sample);
+        for ((bound, _), counts) in bounds.iter().zip(&mut lower_counts) {
+            if upper == *bound {
+                counts[lower] += 1;
             }
         }
-        0
-    };
-    let black = reaches(low, &mut histogram.iter().enumerate());
-    let white = reaches(high, &mut histogram.iter().enumerate().rev());
+    }
+    let [black, white] = [0, 1].map(|i| {
+        let (upper, rank) = bounds[i];
+        (upper << 8 | at_rank(&lower_counts[i], rank).0) as u16
+    });
     (black, white)
+}
+
+/// Of things counted by their value, the value of the one that `rank` others come before, and how many of the same value do.
+fn at_rank(counts: &[usize; 256], mut rank: usize) -> (usize, usize) {
+    for (value, count) in counts.iter().enumerate() {
+        match rank.checked_sub(*count) {
+            Some(rest) => rank = rest,
+            None => return (value, rank),
+        }
+    }
+    (0, 0)
 }

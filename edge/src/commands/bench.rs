@@ -1,6 +1,8 @@
 //! `edge bench`: how fast this machine is with a bundle.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,19 +18,21 @@ use super::infer::bundle_dir;
 use crate::exit::Exit;
 use crate::figures;
 use crate::health;
-use crate::inference::{Bundle, Model};
+use crate::inference::{Bundle, Execution, Model, Precision};
 use crate::quality::{self, QualityConfig};
 
 const EXAMPLE: &str = "\
-The bundle's golden images are the radiographs, so that nothing else is needed.
+The bundle's golden images are the radiographs unless others are named.
 Every figure is the median of its runs, with the shortest and the longest.
 
 Examples:
   edge bench
   edge bench --bundle /media/usb/bundle --threads 4 --json
+  edge bench --image hand.dcm --image wrist.png
 
 Exit codes: 0 measured, 65 the bundle is not there, damaged or fails its
-self-test, 66 none is named, in use or shipped.";
+self-test, or a radiograph cannot be used, 66 no bundle is named, in use or
+shipped, or a radiograph cannot be read.";
 
 /// Views of the study that is measured, as many as an examination commonly has.
 const VIEWS: usize = 4;
@@ -42,12 +46,24 @@ pub struct Args {
     /// Bundle directory [default: as `edge infer`]
     #[arg(long, value_name = "DIR", env = "ULNA_BUNDLE")]
     bundle: Option<PathBuf>,
+    /// Radiograph to measure with, more than once for several [default: the bundle's golden images]
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
     /// Views of a study that are scored at once, each on a core of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
     /// Runs of each measurement, after one that is not counted
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
+    /// Run the network operator by operator, as tract runs any: to compare with
+    #[arg(long)]
+    plain: bool,
+    /// Numbers that the network computes with; f16 where the processor does
+    #[arg(long, value_name = "PRECISION", value_enum, default_value = "f32")]
+    precision: Precision,
+    /// Measure the network alone, not what a study takes besides
+    #[arg(long)]
+    network_only: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -61,20 +77,28 @@ struct Report {
     model: String,
     input_px: [u32; 2],
     threads: u16,
+    precision: Precision,
     /// Reading the bundle, loading the model and its self-test.
     ready_ms: f64,
+    /// One view on one thread, the network alone.
+    inference: Spread,
+    #[serde(flatten)]
+    around: Option<Around>,
+    /// The most memory that the process held at once; 0 where the system does not say.
+    peak_memory_bytes: u64,
+}
+
+/// What a study takes besides the network, and with it.
+#[derive(Serialize)]
+struct Around {
     decode: Spread,
     preprocess: Spread,
     /// Window and resize of a plane of 3000 x 2400 pixels in 16 bit.
     preprocess_large: Spread,
-    /// One view on one thread, the network alone.
-    inference: Spread,
     /// Four views, preprocessed and scored, on `threads` threads.
     inference_of_four: Spread,
     /// Four views from file to score, with the acquisition gate, on `threads` threads.
     study: Spread,
-    /// The most memory that the process held at once; 0 where the system does not say.
-    peak_memory_bytes: u64,
 }
 
 /// Times of several runs, in milliseconds.
@@ -110,54 +134,104 @@ pub fn run(args: &Args) -> Exit {
 }
 
 fn measure(args: &Args) -> Result<Report, Failure> {
+    let execution = Execution { precision: args.precision, plain: args.plain };
     let started = Instant::now();
     let dir = bundle_dir(args.bundle.as_deref()).map_err(|message| Failure::new(Exit::Input, message))?;
     let bundle = Bundle::load(&dir).map_err(|error| Failure::new(Exit::Bundle, error))?;
-    let model = Model::load(&bundle).map_err(|error| Failure::new(Exit::Bundle, error))?;
+    let model = Model::load(&bundle, execution).map_err(|error| Failure::new(Exit::Bundle, error))?;
     let ready_ms = milliseconds(started.elapsed());
 
-    let spec = &bundle.manifest.input;
-    let files: Vec<&[u8]> = bundle.manifest.golden.iter().map(|pair| bundle.file(&pair.image)).collect();
+    let files = radiographs(&args.images, &bundle)?;
     let decoded = files.iter().map(|file| decode(file)).collect::<Result<Vec<_>, _>>()?;
-    if files.is_empty() {
-        return Err(Failure::new(Exit::Bundle, "the bundle has no golden images to measure with"));
-    }
-    let nth = |run: usize| run % files.len();
-    let preprocess = |radiograph: &Radiograph| {
-        timed(|| {
-            let plane = to_plane(radiograph, spec).map_err(|error| Failure::new(Exit::Internal, error))?;
-            normalise(&plane, spec);
-            Ok(())
-        })
-    };
-    let score = |radiograph: &Radiograph| {
-        let score = model.score(radiograph).map_err(|error| Failure::new(Exit::Bundle, error))?;
-        Ok(score.inference_ms)
-    };
-    let large = large_plane();
+    let measured = Measured { model: &model, files, decoded };
+    let spec = &bundle.manifest.input;
+    let inference = Spread::measured(args.runs, |run| measured.infer(run))?;
+    let around = (!args.network_only).then(|| measured.around(args)).transpose()?;
     Ok(Report {
         edge: env!("CARGO_PKG_VERSION"),
         machine: figures::machine(),
         model: format!("{} {}", bundle.manifest.name, bundle.manifest.version),
         input_px: [spec.width_px, spec.height_px],
         threads: args.threads,
+        precision: args.precision.here(),
         ready_ms,
-        decode: Spread::measured(args.runs, |run| timed(|| decode(files[nth(run)]).map(|_| ())))?,
-        preprocess: Spread::measured(args.runs, |run| preprocess(&decoded[nth(run)]))?,
-        preprocess_large: Spread::measured(args.runs, |_| preprocess(&large))?,
-        inference: Spread::measured(args.runs, |run| score(&decoded[nth(run)]))?,
-        inference_of_four: Spread::measured(args.runs, |_| {
-            views(args.threads, |view| score(&decoded[nth(view)]).map(|_| ()))
-        })?,
-        study: Spread::measured(args.runs, |_| {
-            views(args.threads, |view| {
-                let radiograph = decode(files[nth(view)])?;
-                quality::judge(&radiograph, None, &QualityConfig::default());
-                score(&radiograph).map(|_| ())
-            })
-        })?,
+        inference,
+        around,
         peak_memory_bytes: health::peak_memory_bytes().unwrap_or(0),
     })
+}
+
+/// The files that are measured with, at least one.
+fn radiographs<'a>(named: &[PathBuf], bundle: &'a Bundle) -> Result<Vec<Cow<'a, [u8]>>, Failure> {
+    let golden = bundle.manifest.golden.iter().map(|pair| Cow::Borrowed(bundle.file(&pair.image)));
+    let unreadable = |path: &Path, error| {
+        Failure::new(Exit::Input, format!("cannot read the radiograph {}: {error}", path.display()))
+    };
+    let read = |path: &PathBuf| fs::read(path).map(Cow::Owned).map_err(|error| unreadable(path, error));
+    let files: Vec<_> =
+        if named.is_empty() { golden.collect() } else { named.iter().map(read).collect::<Result<_, _>>()? };
+    match files.is_empty() {
+        true => Err(Failure::new(
+            Exit::Bundle,
+            "the bundle has no golden images to measure with; name one with --image",
+        )),
+        false => Ok(files),
+    }
+}
+
+/// A model, and radiographs to measure it with in turn.
+struct Measured<'a> {
+    model: &'a Model,
+    files: Vec<Cow<'a, [u8]>>,
+    decoded: Vec<Radiograph>,
+}
+
+impl Measured<'_> {
+    fn around(&self, args: &Args) -> Result<Around, Failure> {
+        let large = large_plane();
+        Ok(Around {
+            decode: Spread::measured(args.runs, |run| timed(|| decode(self.file(run)).map(|_| ())))?,
+            preprocess: Spread::measured(args.runs, |run| self.preprocess(self.radiograph(run)))?,
+            preprocess_large: Spread::measured(args.runs, |_| self.preprocess(&large))?,
+            inference_of_four: Spread::measured(args.runs, |_| {
+                views(args.threads, |view| self.infer(view).map(|_| ()))
+            })?,
+            study: Spread::measured(args.runs, |_| {
+                views(args.threads, |view| {
+                    let radiograph = decode(self.file(view))?;
+                    quality::judge(&radiograph, None, &QualityConfig::default());
+                    self.score(&radiograph).map(|_| ())
+                })
+            })?,
+        })
+    }
+
+    fn file(&self, run: usize) -> &[u8] {
+        &self.files[run % self.files.len()]
+    }
+
+    fn radiograph(&self, run: usize) -> &Radiograph {
+        &self.decoded[run % self.decoded.len()]
+    }
+
+    fn preprocess(&self, radiograph: &Radiograph) -> Result<f64, Failure> {
+        let spec = &self.model.manifest().input;
+        timed(|| {
+            let plane = to_plane(radiograph, spec).map_err(|error| Failure::new(Exit::Internal, error))?;
+            normalise(&plane, spec);
+            Ok(())
+        })
+    }
+
+    /// The network's time for a radiograph.
+    fn infer(&self, run: usize) -> Result<f64, Failure> {
+        self.score(self.radiograph(run))
+    }
+
+    fn score(&self, radiograph: &Radiograph) -> Result<f64, Failure> {
+        let score = self.model.score(radiograph).map_err(|error| Failure::new(Exit::Bundle, error))?;
+        Ok(score.inference_ms)
+    }
 }
 
 fn decode(file: &[u8]) -> Result<Radiograph, Failure> {
@@ -226,12 +300,14 @@ fn print(report: &Report, json: bool) -> Result<Exit, Failure> {
         println!("{what:<34}{median_ms:>9.1} ms  ({shortest_ms:.1} to {longest_ms:.1})");
     };
     println!("{:<34}{:>9.1} ms", "bundle loaded and self-tested", report.ready_ms);
-    line("decoding, a view", &report.decode);
-    line("preprocessing, a view", &report.preprocess);
-    line("preprocessing, 3000 x 2400 px", &report.preprocess_large);
     line("inference, a view, one thread", &report.inference);
-    line(&format!("inference, {VIEWS} views, threads: {}", report.threads), &report.inference_of_four);
-    line(&format!("a study of {VIEWS} views, threads: {}", report.threads), &report.study);
+    if let Some(around) = &report.around {
+        line("decoding, a view", &around.decode);
+        line("preprocessing, a view", &around.preprocess);
+        line("preprocessing, 3000 x 2400 px", &around.preprocess_large);
+        line(&format!("inference, {VIEWS} views, threads: {}", report.threads), &around.inference_of_four);
+        line(&format!("a study of {VIEWS} views, threads: {}", report.threads), &around.study);
+    }
     println!("{:<34}{:>9.1} MiB", "memory at its peak", report.peak_memory_bytes as f64 / f64::from(1 << 20));
     Ok(Exit::Ok)
 }

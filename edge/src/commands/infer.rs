@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::common::STATION_CONFIG;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::inference::{Bundle, Model, compose, scored_view};
+use crate::inference::{Bundle, Execution, Model, compose, scored_view};
 use crate::quality::{self, QualityConfig};
 use crate::slots::Slots;
 
@@ -141,7 +141,7 @@ fn next(queue: &Mutex<std::vec::IntoIter<Task>>) -> Option<Task> {
 fn load_model(named: Option<&Path>) -> Result<Model, String> {
     let dir = bundle_dir(named)?;
     let bundle = Bundle::load(&dir).map_err(|error| error.to_string())?;
-    Model::load(&bundle).map_err(|error| format!("{}: {error}", dir.display()))
+    Model::load(&bundle, Execution::default()).map_err(|error| format!("{}: {error}", dir.display()))
 }
 
 /// The bundle that was named, else the one that the station here uses, else the first that is shipped.

@@ -127,7 +127,7 @@ fn verify(station: &StationArgs, dir: &Path) -> Result<Exit, Failure> {
         writeln!(out, "signature  by {key}").ok();
         rules.allow(&bundle.manifest)
     });
-    let model = Model::load(&bundle).map_err(SlotsError::from)?;
+    let model = Model::load(&bundle, config.model.execution()).map_err(SlotsError::from)?;
     let (pairs, golden_ms) = (bundle.manifest.golden.len(), model.golden_ms());
     writeln!(out, "self-test  {pairs} golden images come out as recorded, {golden_ms:.0} ms each")?;
     judged.map_err(SlotsError::from)?;

@@ -92,7 +92,7 @@ fn bundle(config: &Config) -> Vec<Check> {
 
     let began = Instant::now();
     let pairs = bundle.manifest.golden.len();
-    let golden = match Model::load(&bundle) {
+    let golden = match Model::load(&bundle, config.model.execution()) {
         Ok(_) => {
             let seconds = began.elapsed().as_secs_f64();
             Check::ok(GOLDEN, format!("{pairs} golden images come out as recorded ({seconds:.1} s)"))

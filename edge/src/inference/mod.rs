@@ -10,4 +10,4 @@ mod model;
 
 pub use bundle::{Bundle, BundleError, MANIFEST_MAX_BYTES, identity, read_file};
 pub use compose::{compose, scored_view};
-pub use model::{Model, ModelError, ViewScore};
+pub use model::{Execution, Model, ModelError, Precision, ViewScore};

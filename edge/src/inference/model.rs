@@ -1,13 +1,18 @@
-//! One verified ONNX model, run by tract in f32 on the calling thread.
+//! One verified ONNX model, run by tract on the calling thread.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use clap::ValueEnum;
 use contract::bundle::{ACTIVATION_MAP_NAME, BundleManifest, LOGIT_NAME, within_tolerance};
 use contract::preprocess::{PreprocessError, normalise, to_plane};
 use contract::radiograph::{self, Limits, Radiograph};
 use contract::result::{ActivationMap, ModelSummary};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
+use tract_onnx::tract_core::tract_linalg::has_fp16;
+use tract_onnx::tract_core::transform::ModelTransform;
 
 use super::{Bundle, dense};
 
@@ -19,9 +24,44 @@ pub struct Model {
 
 struct Shared {
     plan: Arc<TypedRunnableModel>,
+    precision: Precision,
     manifest: BundleManifest,
     summary: ModelSummary,
     golden_ms: f64,
+}
+
+/// How a model is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Execution {
+    /// What its numbers are.
+    pub precision: Precision,
+    /// Operator by operator, as tract runs any network: to compare with.
+    pub plain: bool,
+}
+
+/// What a network's numbers are while it runs. The answers of a bundle's golden images may drift as its manifest says for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, on processors that compute with them.
+    F16,
+}
+
+impl Precision {
+    /// What this processor computes with in its place: itself, or [`Self::F32`].
+    pub fn here(self) -> Self {
+        if self == Self::F16 && !has_fp16() { Self::F32 } else { self }
+    }
+
+    fn datum_type(self) -> DatumType {
+        match self {
+            Self::F32 => f32::datum_type(),
+            Self::F16 => f16::datum_type(),
+        }
+    }
 }
 
 /// What the model says of one view.
@@ -78,17 +118,18 @@ pub enum ModelError {
 }
 
 impl Model {
-    /// Loads a bundle's model and reproduces its golden pairs.
+    /// Loads a bundle's model and reproduces its golden pairs. A precision that this processor lacks becomes f32.
     ///
     /// # Errors
     /// When tract refuses the file, its shapes are not the manifest's, or a golden pair drifts.
-    pub fn load(bundle: &Bundle) -> Result<Self, ModelError> {
-        let plan = load_plan(bundle).map_err(|error| match error {
+    pub fn load(bundle: &Bundle, execution: Execution) -> Result<Self, ModelError> {
+        let precision = execution.precision.here();
+        let plan = load_plan(bundle, Execution { precision, ..execution }).map_err(|error| match error {
             LoadError::Tract(error) => ModelError::Load(format!("{error:#}")),
             LoadError::Shape(text) => ModelError::Load(text),
         })?;
         let (manifest, summary) = (bundle.manifest.clone(), bundle.summary());
-        let mut shared = Shared { plan, manifest, summary, golden_ms: 0.0 };
+        let mut shared = Shared { plan, precision, manifest, summary, golden_ms: 0.0 };
         shared.golden_ms = shared.self_test(bundle)?;
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -120,17 +161,20 @@ impl Model {
 
 impl Shared {
     fn score(&self, radiograph: &Radiograph) -> Result<ViewScore, ModelError> {
-        let Self { plan, manifest, .. } = self;
+        let Self { plan, precision, manifest, .. } = self;
         let plane = to_plane(radiograph, &manifest.input)?;
         let shape = [1, 3, manifest.input.height_px as usize, manifest.input.width_px as usize];
         let input = Tensor::from_shape(&shape, &normalise(&plane, &manifest.input)).map_err(run_error)?;
 
         let started = Instant::now();
+        let input = input.cast_to_dt(precision.datum_type()).map_err(run_error)?.into_owned();
         let outputs = plan.run(tvec!(input.into())).map_err(run_error)?;
         let inference_ms = started.elapsed().as_secs_f64() * 1e3;
 
-        let logit = outputs[0].to_plain_array_view::<f32>().map_err(run_error)?;
-        let map = outputs[1].to_plain_array_view::<f32>().map_err(run_error)?;
+        let [logit, map] = [0, 1].map(|output| outputs[output].cast_to::<f32>());
+        let (logit, map) = (logit.map_err(run_error)?, map.map_err(run_error)?);
+        let logit = logit.to_plain_array_view::<f32>().map_err(run_error)?;
+        let map = map.to_plain_array_view::<f32>().map_err(run_error)?;
         let logit = logit.iter().next().copied().map_or(f64::NAN, f64::from);
         if !logit.is_finite() || map.iter().any(|value| !value.is_finite()) {
             return Err(ModelError::NotFinite);
@@ -150,7 +194,10 @@ impl Shared {
 
     /// Reproduces the golden pairs; gives the shortest of their times in milliseconds.
     fn self_test(&self, bundle: &Bundle) -> Result<f64, ModelError> {
-        let tolerance = bundle.manifest.tolerance.f32;
+        let tolerance = match self.precision {
+            Precision::F32 => bundle.manifest.tolerance.f32,
+            Precision::F16 => bundle.manifest.tolerance.f16,
+        };
         let limits = Limits::default();
         let mut shortest_ms = f64::INFINITY;
         for pair in &bundle.manifest.golden {
@@ -181,7 +228,7 @@ impl From<TractError> for LoadError {
     }
 }
 
-fn load_plan(bundle: &Bundle) -> Result<Arc<TypedRunnableModel>, LoadError> {
+fn load_plan(bundle: &Bundle, execution: Execution) -> Result<Arc<TypedRunnableModel>, LoadError> {
     let input = &bundle.manifest.input;
     let shape = [1, 3, input.height_px as usize, input.width_px as usize];
     let mut onnx = bundle.onnx();
@@ -189,7 +236,12 @@ fn load_plan(bundle: &Bundle) -> Result<Arc<TypedRunnableModel>, LoadError> {
         .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact(shape).into())?
         .into_typed()?;
-    dense::replace(&mut model)?;
+    if execution.precision == Precision::F16 {
+        FloatPrecisionTranslator::new(f32::datum_type(), f16::datum_type()).transform(&mut model)?;
+    }
+    if !execution.plain {
+        dense::replace(&mut model)?;
+    }
     let model = model.into_optimized()?;
 
     let outputs = model.output_outlets()?.to_vec();
@@ -200,7 +252,7 @@ fn load_plan(bundle: &Bundle) -> Result<Arc<TypedRunnableModel>, LoadError> {
     for (outlet, (name, rank)) in outputs.into_iter().zip(ranks) {
         let fact = model.outlet_fact(outlet)?;
         let batch_of_one = fact.shape.as_concrete().is_some_and(|dims| dims.len() == rank && dims[0] == 1);
-        if fact.datum_type != f32::datum_type() || !batch_of_one {
+        if fact.datum_type != execution.precision.datum_type() || !batch_of_one {
             return Err(LoadError::Shape(format!("its output `{name}` is {fact:?}")));
         }
     }

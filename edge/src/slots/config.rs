@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::config::within;
+use crate::inference::{Execution, Precision};
 
 /// `[model]`: what an installed bundle must do, and whom its server must be vouched for by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -12,17 +13,28 @@ use crate::config::within;
 pub struct ModelConfig {
     /// How long one view may take on this machine, in milliseconds.
     pub view_max_ms: u64,
+    /// What the network computes with: f16 is for processors that have it (`asimdhp`), and others stay with f32.
+    pub precision: Precision,
     /// Authorities of servers that bundles are fetched from.
     pub ca_file: PathBuf,
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { view_max_ms: 10_000, ca_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt") }
+        Self {
+            view_max_ms: 10_000,
+            precision: Precision::default(),
+            ca_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
+        }
     }
 }
 
 impl ModelConfig {
+    /// How the station runs its model.
+    pub fn execution(&self) -> Execution {
+        Execution { precision: self.precision, plain: false }
+    }
+
     /// Checks what the types do not.
     ///
     /// # Errors

@@ -236,8 +236,9 @@ impl Slots {
             return Err(SlotsError::Deadly);
         }
         crate::transition("model.testing");
-        let tested =
-            Model::load(bundle).map_err(SlotsError::from).and_then(|model| in_time(&model, self.view_max_ms));
+        let tested = Model::load(bundle, self.execution)
+            .map_err(SlotsError::from)
+            .and_then(|model| in_time(&model, self.view_max_ms));
         self.change(|record| {
             record.end_test();
             Ok(())

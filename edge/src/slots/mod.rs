@@ -34,7 +34,7 @@ pub use record::{Begun, Installed, Record, Returned, Slot, Trial};
 pub use source::{Folder, Source};
 
 use crate::config::Config;
-use crate::inference::Bundle;
+use crate::inference::{Bundle, Execution};
 use crate::store::{io_error, write_durably};
 
 const RECORD_FILE: &str = "slots.json";
@@ -45,6 +45,7 @@ pub struct Slots {
     state_dir: PathBuf,
     dir: PathBuf,
     view_max_ms: u64,
+    execution: Execution,
     /// What stays free on the disk beside a bundle: below it the station takes no images.
     reserve_bytes: u64,
 }
@@ -56,6 +57,7 @@ impl Slots {
             state_dir: config.state_dir.clone(),
             dir: config.state_dir.join("models"),
             view_max_ms: config.model.view_max_ms,
+            execution: config.model.execution(),
             reserve_bytes: config.limits.disk_free_min_mib << 20,
         })
     }

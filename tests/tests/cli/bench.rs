@@ -1,6 +1,7 @@
 //! `edge bench` measures what it says, with the demo bundle.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use e2e::{bin, repository};
 use serde_json::Value;
@@ -17,6 +18,22 @@ fn a_machine_is_measured_with_a_bundle() -> anyhow::Result<()> {
     assert!(four > 1.2 * view && median("study") > four / 2.0, "{said:#}");
     assert!(said["peak_memory_bytes"].as_u64() > Some(20 << 20), "{said:#}");
     assert!(said["ready_ms"].as_f64() > Some(view), "{said:#}");
+    Ok(())
+}
+
+#[test]
+fn the_network_alone_is_measured_as_tract_runs_it_with_an_image_of_ones_own() -> anyhow::Result<()> {
+    let bundle = repository().join("edge/demo/bundle");
+    let bench = |image: &Path| -> anyhow::Result<Output> {
+        let mut bench = Command::new(bin::edge()?);
+        bench.args(["bench", "--json", "--runs", "1", "--network-only", "--plain", "--bundle"]);
+        bin::output(bench.arg(&bundle).arg("--image").arg(image))
+    };
+    let said: Value = serde_json::from_slice(&bench(&bundle.join("golden/1.png"))?.stdout)?;
+    assert!(said["inference"]["median_ms"].as_f64() > Some(0.0) && said["study"].is_null(), "{said:#}");
+    for (image, code) in [(repository().join("README.md"), 65), (bundle.join("golden/absent.png"), 66)] {
+        assert_eq!(bench(&image)?.status.code(), Some(code), "{}", image.display());
+    }
     Ok(())
 }
 

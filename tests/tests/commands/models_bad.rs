@@ -115,7 +115,7 @@ fn every_bad_bundle_has_one_answer_and_results_flow() -> anyhow::Result<()> {
 
 #[test]
 fn a_bundle_that_is_too_slow_is_not_used() -> anyhow::Result<()> {
-    let mut fleet = Fleet::new("", "view_max_ms = 100\n")?;
+    let mut fleet = Fleet::new("", "view_max_ms = 12\n")?;
     fleet.start()?;
     // The demonstration's network, which is a real one.
     let dir = fleet.server.root().join("2");

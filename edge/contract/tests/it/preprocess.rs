@@ -1,6 +1,6 @@
 //! From radiographs to planes and inputs.
 
-use contract::preprocess::{Aspect, PreprocessSpec, normalise, to_plane};
+use contract::preprocess::{Aspect, PreprocessSpec, apply_window, normalise, to_plane};
 use contract::radiograph::Radiograph;
 use proptest::prelude::*;
 
@@ -81,6 +81,28 @@ proptest! {
         prop_assert_eq!((a.width_px, a.height_px, a.samples.len()), (96, 96, 96 * 96));
         for (a, b) in a.samples.iter().zip(&b.samples) {
             prop_assert!(a.abs_diff(*b) <= 1, "{} and {}", a, b);
+        }
+    }
+
+    #[test]
+    fn a_window_lies_between_the_samples_that_so_many_others_are_below_and_above(
+        samples in prop::collection::vec(any::<u16>(), 64 * 64),
+        depth in 8u32..17,
+        low in 0.0..0.49,
+        high in 0.0..0.49,
+    ) {
+        let spec = PreprocessSpec { window_low: low, window_high: high, ..PreprocessSpec::square(64) };
+        let mut frame = radiograph(64, 64, (1u32 << depth).wrapping_sub(1) as u16, |_, _| 0);
+        frame.samples = samples.iter().map(|sample| sample >> (16 - depth)).collect();
+        frame.windowed = false;
+        let mut sorted = frame.samples.clone();
+        sorted.sort_unstable();
+        let rank = |share: f64| (share * sorted.len() as f64) as usize;
+        let (black, white) = (sorted[rank(low)], sorted[sorted.len() - 1 - rank(high)]);
+        let windowed = apply_window(frame.clone(), &spec);
+        for (from, to) in frame.samples.iter().zip(&windowed.samples) {
+            prop_assert_eq!(*to == 0, *from <= black, "{} of {} to {}", from, black, white);
+            prop_assert_eq!(*to == u16::MAX, *from >= white && white > black);
         }
     }
 

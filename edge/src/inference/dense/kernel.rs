@@ -71,13 +71,16 @@ impl Kernel {
         kernels.min_by_key(|kernel| kernel.cost(pixels, depth, channels))
     }
 
-    /// About how long a product takes, to compare with others: for each step of a panel a multiplication for each vector of 8
-    /// pixels and each channel, and loads of both at half its price; for each pair of panels a store and a call.
+    /// About how long a product takes, to compare with others, in quarters of a cycle: for each step of a panel a multiplication
+    /// for each vector of 8 pixels and each channel, and loads of both at half its price; for each pair of panels a store and a call.
     pub(super) fn cost(&self, pixels: usize, depth: usize, channels: usize) -> usize {
-        let Self { mr, nr, .. } = self;
+        let Self { mr, nr, .. } = *self;
         let vectors = mr / Self::LANES;
-        let pairs = pixels.div_ceil(*mr) * channels.div_ceil(*nr);
-        pairs * (depth * (2 * vectors * nr + vectors + nr) + 2 * mr * nr + 100)
+        // tract's kernels for x86-64 store number by number, all but these.
+        let stores_vectors = !cfg!(target_arch = "x86_64") || matches!((mr, nr), (24, 4) | (32, 3) | (40, 2));
+        let store = if stores_vectors { 4 * vectors * nr } else { 5 * mr * nr };
+        let pairs = pixels.div_ceil(mr) * channels.div_ceil(nr);
+        pairs * (depth * (2 * vectors * nr + vectors + nr) + store + 100)
     }
 
     /// A kernel of tract's, where it runs here and its panels are ours.

@@ -13,7 +13,7 @@ use contract::result::ActivationMap;
 use contract::study::StudyType;
 use e2e::authority::Authority;
 use edge::health::Health;
-use edge::inference::{Bundle, Model, ViewScore, compose, scored_view};
+use edge::inference::{Bundle, Execution, Model, ViewScore, compose, scored_view};
 use edge::publish::{self, Broker, Handle, MqttConfig, Setup, Waker};
 use edge::station::Station;
 use edge::store::{Grouping, LimitsConfig, NewImage, Origin, SourceFacts, Store};
@@ -24,7 +24,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// The bundle's model, which all stations share: it says what they are, and scores nothing.
 pub(crate) fn model() -> anyhow::Result<Model> {
-    Ok(Model::load(&Bundle::load(&e2e::demo_bundle())?)?)
+    Ok(Model::load(&Bundle::load(&e2e::demo_bundle())?, Execution::default())?)
 }
 
 /// Stations that run.
