@@ -27,7 +27,7 @@ test-vivid: ## try the frame grabber on the kernel's V4L2 test driver, in an emu
 
 test-arm: ## all that is tried on emulated boards: both ARM binaries, the package, the board image (hours; needs root)
 	scripts/cross.sh armv7 --profile ci
-	scripts/cross.sh aarch64 test --profile ci --lib inference::
+	TRACT_CPU_ISA=+fp16 QEMU_CPU=cortex-a76 scripts/cross.sh aarch64 test --profile ci --lib inference::
 	scripts/deb.sh --profile ci arm64 amd64
 	tests/deb/run.sh target/deb-ci/ulna-edge_*_amd64.deb
 	python3 tests/machine/run.py --all

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use contract::radiograph::{Limits, decode};
-use edge::inference::{Bundle, Model};
+use edge::inference::{Bundle, Execution, Model};
 use edge::quality::{Plate, QualityConfig, judge};
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma};
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bundle = Bundle::load(&dir)?;
     let golden = bundle.manifest.golden.first().ok_or("the demo bundle has no golden image")?;
     let golden = image::load_from_memory(&fs::read(dir.join(&golden.image))?)?.into_luma8();
-    let model = Model::load(&bundle)?;
+    let model = Model::load(&bundle, Execution::default())?;
     let quality = QualityConfig::default();
     println!(
         "| megapixels, format | decoding, ms | gate, ms | inference, ms | gate / inference | both / inference |"

@@ -3,10 +3,11 @@
 import json
 import os
 import subprocess
+import tempfile
 import unittest
 from pathlib import Path
 
-from kit import places
+from kit import bundle, places
 
 BUNDLE = places.REPOSITORY / "edge/demo/bundle"
 RADIOGRAPHS = places.REPOSITORY.parent / "shared/data/radiographs"
@@ -30,7 +31,22 @@ def logits(command, images):
     return {study["input"]: study["result"]["views"][0]["logit"] for study in studies}
 
 
+def precision(*, processor, said_to_have):
+    """What a processor computes with where f16 is asked for, after the self-test of a small network."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = ["bench", "--bundle", bundle.write(Path(folder)), "--precision", "f16", "--network-only", "--runs", "1", "--json"]
+        # What tract finds out about the core otherwise, it reads in the host's /proc.
+        environment = dict(os.environ, TRACT_CPU_ISA=said_to_have)
+        command = [QEMU[0], "-cpu", processor, *QEMU[1:], places.edge_binary(), *bench]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=600)
+    return json.loads(done.stdout)["precision"]
+
+
 class Answers(unittest.TestCase):
+    def test_half_precision_is_for_processors_that_have_it(self):
+        self.assertEqual(precision(processor="cortex-a76", said_to_have="+fp16"), "f16")
+        self.assertEqual(precision(processor="cortex-a72", said_to_have=""), "f32")
+
     def test_golden_images_and_real_radiographs(self):
         images = sorted((BUNDLE / "golden").glob("*.png"))
         # All in one process: an emulated one takes minutes for its self-test.

@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long)]
     plain: bool,
     /// Numbers that the network computes with; f16 where the processor does
-    #[arg(long, value_name = "PRECISION", value_enum, default_value = "f32")]
+    #[arg(long, value_name = "PRECISION", value_enum, default_value = "f32", conflicts_with = "plain")]
     precision: Precision,
     /// Measure the network alone, not what a study takes besides
     #[arg(long)]

@@ -10,9 +10,7 @@ use contract::radiograph::{self, Limits, Radiograph};
 use contract::result::{ActivationMap, ModelSummary};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
-use tract_onnx::tract_core::tract_linalg::has_fp16;
-use tract_onnx::tract_core::transform::ModelTransform;
+use tract_onnx::tract_core::tract_linalg::isa::{self, Isa};
 
 use super::{Bundle, dense};
 
@@ -39,7 +37,7 @@ pub struct Execution {
     pub plain: bool,
 }
 
-/// What a network's numbers are while it runs. The answers of a bundle's golden images may drift as its manifest says for each.
+/// What the products of a network's stem and dense blocks are computed with. The answers of a bundle's golden images may drift as its manifest says for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -53,14 +51,8 @@ pub enum Precision {
 impl Precision {
     /// What this processor computes with in its place: itself, or [`Self::F32`].
     pub fn here(self) -> Self {
-        if self == Self::F16 && !has_fp16() { Self::F32 } else { self }
-    }
-
-    fn datum_type(self) -> DatumType {
-        match self {
-            Self::F32 => f32::datum_type(),
-            Self::F16 => f16::datum_type(),
-        }
+        let computes = isa::native().has(Isa::Aarch64Fp16);
+        if self == Self::F16 && !computes { Self::F32 } else { self }
     }
 }
 
@@ -161,20 +153,17 @@ impl Model {
 
 impl Shared {
     fn score(&self, radiograph: &Radiograph) -> Result<ViewScore, ModelError> {
-        let Self { plan, precision, manifest, .. } = self;
+        let Self { plan, manifest, .. } = self;
         let plane = to_plane(radiograph, &manifest.input)?;
         let shape = [1, 3, manifest.input.height_px as usize, manifest.input.width_px as usize];
         let input = Tensor::from_shape(&shape, &normalise(&plane, &manifest.input)).map_err(run_error)?;
 
         let started = Instant::now();
-        let input = input.cast_to_dt(precision.datum_type()).map_err(run_error)?.into_owned();
         let outputs = plan.run(tvec!(input.into())).map_err(run_error)?;
         let inference_ms = started.elapsed().as_secs_f64() * 1e3;
 
-        let [logit, map] = [0, 1].map(|output| outputs[output].cast_to::<f32>());
-        let (logit, map) = (logit.map_err(run_error)?, map.map_err(run_error)?);
-        let logit = logit.to_plain_array_view::<f32>().map_err(run_error)?;
-        let map = map.to_plain_array_view::<f32>().map_err(run_error)?;
+        let logit = outputs[0].to_plain_array_view::<f32>().map_err(run_error)?;
+        let map = outputs[1].to_plain_array_view::<f32>().map_err(run_error)?;
         let logit = logit.iter().next().copied().map_or(f64::NAN, f64::from);
         if !logit.is_finite() || map.iter().any(|value| !value.is_finite()) {
             return Err(ModelError::NotFinite);
@@ -236,12 +225,11 @@ fn load_plan(bundle: &Bundle, execution: Execution) -> Result<Arc<TypedRunnableM
         .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact(shape).into())?
         .into_typed()?;
-    if execution.precision == Precision::F16 {
-        FloatPrecisionTranslator::new(f32::datum_type(), f16::datum_type()).transform(&mut model)?;
-    }
-    if !execution.plain {
-        dense::replace(&mut model)?;
-    }
+    match execution.precision {
+        _ if execution.plain => 0,
+        Precision::F32 => dense::replace::<f32>(&mut model)?,
+        Precision::F16 => dense::replace::<f16>(&mut model)?,
+    };
     let model = model.into_optimized()?;
 
     let outputs = model.output_outlets()?.to_vec();
@@ -252,7 +240,7 @@ fn load_plan(bundle: &Bundle, execution: Execution) -> Result<Arc<TypedRunnableM
     for (outlet, (name, rank)) in outputs.into_iter().zip(ranks) {
         let fact = model.outlet_fact(outlet)?;
         let batch_of_one = fact.shape.as_concrete().is_some_and(|dims| dims.len() == rank && dims[0] == 1);
-        if fact.datum_type != execution.precision.datum_type() || !batch_of_one {
+        if fact.datum_type != f32::datum_type() || !batch_of_one {
             return Err(LoadError::Shape(format!("its output `{name}` is {fact:?}")));
         }
     }

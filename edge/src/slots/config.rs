@@ -13,7 +13,7 @@ use crate::inference::{Execution, Precision};
 pub struct ModelConfig {
     /// How long one view may take on this machine, in milliseconds.
     pub view_max_ms: u64,
-    /// What the network computes with: f16 is for processors that have it (`asimdhp`), and others stay with f32.
+    /// What the network's products are computed with: f16 on processors that have it (`asimdhp`); others stay with f32.
     pub precision: Precision,
     /// Authorities of servers that bundles are fetched from.
     pub ca_file: PathBuf,

@@ -1,6 +1,7 @@
 //! A dense block, and the transition behind it, as one computation.
 
-use super::kernel::{Floats, Kernel};
+use super::kernel::{Kernel, Numbers};
+use super::number::Number;
 use super::pixels::TileOrder;
 use super::pointwise::{Affine, Pointwise, pool};
 use super::winograd::{self, Tiling, Winograd};
@@ -56,30 +57,30 @@ impl BlockSpec {
 
 /// A block made ready for this processor.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct Block<E: Number> {
     channels: usize,
     all_channels: usize,
     tiling: Tiling,
     /// From one plane to the next: whole panels of pixels.
     pitch: usize,
     outside: Vec<std::ops::Range<usize>>,
-    layers: Vec<Layer>,
-    transition: Option<Transition>,
+    layers: Vec<Layer<E>>,
+    transition: Option<Transition<E>>,
 }
 
 #[derive(Debug)]
-struct Layer {
+struct Layer<E: Number> {
     affine: Affine,
-    reduce: Pointwise,
+    reduce: Pointwise<E>,
     bottleneck: usize,
-    expand: Winograd,
+    expand: Winograd<E>,
     growth: usize,
 }
 
 #[derive(Debug)]
-struct Transition {
+struct Transition<E: Number> {
     affine: Affine,
-    conv: Pointwise,
+    conv: Pointwise<E>,
     channels: usize,
     order: TileOrder,
     pitch: usize,
@@ -87,16 +88,18 @@ struct Transition {
 
 /// Memory that a block writes in passing. It grows to what the largest block needs and is used again.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct Scratch<E> {
     /// All channels of the block, one plane after the other: a layer appends to it, which is all that concatenation takes.
-    channels: Floats,
+    channels: Numbers<f32>,
     /// What a 1x1 convolution leaves.
-    bottleneck: Floats,
-    panels: Floats,
-    winograd: winograd::Scratch,
+    bottleneck: Numbers<E>,
+    /// The transition's pooled channels.
+    pooled: Numbers<f32>,
+    panels: Numbers<E>,
+    winograd: winograd::Scratch<E>,
 }
 
-impl Block {
+impl<E: Number> Block<E> {
     /// Packs the weights; none where tract has no kernel for this processor that fits.
     pub(super) fn new(spec: &BlockSpec) -> Option<Self> {
         let middle = spec.layers.get(spec.layers.len() / 2)?;
@@ -104,15 +107,15 @@ impl Block {
             (middle.affine.scale.len(), middle.reduce.channels, middle.expand.channels);
         let candidate = |side| {
             let order = TileOrder::new(spec.height, spec.width, side);
-            let pointwise = Kernel::choose(order.len(), depth, narrow)?;
-            let winograd = Kernel::choose(order.tiles, narrow, growth)?;
+            let pointwise = Kernel::<E>::choose(order.len(), depth, narrow)?;
+            let winograd = Kernel::<E>::choose(order.tiles, narrow, growth)?;
             let places = (side + 2).pow(2);
             let cost = pointwise.cost(order.len(), depth, narrow)
                 + places * winograd.cost(order.tiles, narrow, growth);
             Some((cost, order, pointwise, winograd))
         };
         let (_, order, pointwise, winograd) =
-            [candidate(2)?, candidate(4)?].into_iter().min_by_key(|(cost, ..)| *cost)?;
+            E::TILE_SIDES.iter().filter_map(|side| candidate(*side)).min_by_key(|(cost, ..)| *cost)?;
         let convolution = |depth, conv: &Convolution, relu| {
             Pointwise::new(pointwise, depth, &conv.weights, conv.bias.as_deref(), relu)
         };
@@ -153,7 +156,7 @@ impl Block {
     }
 
     /// Computes the block: `image` as `[channel][height][width]`, `out` likewise.
-    pub(super) fn run(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    pub(super) fn run(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch<E>) {
         let (order, pitch) = (&self.tiling.order, self.pitch);
         self.reserve(scratch);
         let area = order.height * order.width;
@@ -177,36 +180,39 @@ impl Block {
     }
 
     /// Makes room for everything.
-    fn reserve(&self, scratch: &mut Scratch) {
+    fn reserve(&self, scratch: &mut Scratch<E>) {
         let Self { layers, transition, pitch, .. } = self;
         scratch.channels.reserve(self.all_channels * pitch);
         let widest = layers.iter().map(|layer| layer.reduce.channels_written() * pitch).max();
-        let pooled = transition.as_ref().map(|t| (self.all_channels + t.conv.channels_written()) * t.pitch);
-        scratch.bottleneck.reserve(widest.max(pooled).unwrap_or(0) + 2 * self.tiling.guard());
+        let transition = transition.as_ref();
+        let (pooled, transformed) =
+            transition.map_or((0, 0), |t| (self.all_channels * t.pitch, t.conv.channels_written() * t.pitch));
+        scratch.pooled.reserve(pooled);
+        scratch.bottleneck.reserve(widest.unwrap_or(0).max(transformed) + 2 * self.tiling.guard());
     }
 
     /// One layer, behind so many channels.
-    fn append(&self, layer: &Layer, channels: usize, scratch: &mut Scratch) {
-        let Scratch { channels: planes, bottleneck, panels, winograd } = scratch;
+    fn append(&self, layer: &Layer<E>, channels: usize, scratch: &mut Scratch<E>) {
+        let Scratch { channels: planes, bottleneck, panels, winograd, .. } = scratch;
         let (pitch, guard) = (self.pitch, self.tiling.guard());
         let (input, rest) = planes.split_at_mut(channels * pitch);
         let narrow = &mut bottleneck[guard..];
         layer.reduce.run((input, pitch), Some(&layer.affine), pitch, (narrow, pitch), panels);
         for plane in narrow.chunks_exact_mut(pitch).take(layer.bottleneck) {
             for outside in &self.outside {
-                plane[outside.clone()].fill(0.0);
+                plane[outside.clone()].fill(E::default());
             }
         }
         layer.expand.run(&self.tiling, (bottleneck, pitch), rest, winograd);
     }
 
     /// The transition.
-    fn finish(&self, transition: &Transition, out: &mut [f32], scratch: &mut Scratch) {
+    fn finish(&self, transition: &Transition<E>, out: &mut [f32], scratch: &mut Scratch<E>) {
         let Transition { affine, conv, channels, order, pitch } = transition;
-        let Scratch { channels: planes, bottleneck, panels, .. } = scratch;
+        let Scratch { channels: planes, bottleneck: result, pooled, panels, .. } = scratch;
         let (tiles, side) = (order.tiles, self.tiling.order.side);
-        let (pooled, result) = bottleneck.split_at_mut(self.all_channels * pitch);
-        for (channel, pooled) in pooled.chunks_exact_mut(*pitch).enumerate() {
+        let pooled_planes = pooled.chunks_exact_mut(*pitch).take(self.all_channels);
+        for (channel, pooled) in pooled_planes.enumerate() {
             let plane = &planes[channel * self.pitch..];
             for (within, pooled) in pooled.chunks_exact_mut(tiles).take(order.side * order.side).enumerate() {
                 let (y, x) = (within / order.side * 2, within % order.side * 2);

@@ -10,61 +10,65 @@
 use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
-use tract_onnx::prelude::DatumType;
 use tract_onnx::tract_core::tract_linalg::MmmDispatch;
 use tract_onnx::tract_core::tract_linalg::mmm::{
     DynKernel, FusedKerSpec, MMMInputFormat, MatMatMul, OutputStoreKer, Query, retain_best,
 };
 use tract_onnx::tract_core::tract_linalg::pack::PackedFormat;
 
+use super::number::Number;
+
 /// Of packed operands, in bytes: the widest vector that a kernel loads. A panel's `mr` pixels are whole vectors, so that its rows are
 /// aligned where its beginning is.
 const ALIGNMENT: usize = 64;
 
-/// Packed pixels that a second-level cache holds beside a panel of channels, in numbers.
-const PACKED_MAX: usize = 32 * 1024;
+/// Packed pixels that a second-level cache holds beside a panel of channels, in bytes.
+const PACKED_MAX: usize = 128 * 1024;
 
 /// A kernel: how many pixels and how many channels it takes at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kernel {
-    /// Pixels of a panel, a multiple of [`Kernel::LANES`].
+pub(super) struct Kernel<E: Number> {
+    /// Pixels of a panel, a multiple of [`LANES`].
     pub(super) mr: usize,
     /// Channels of a panel.
     pub(super) nr: usize,
-    run: Function,
+    run: Function<E>,
 }
 
 /// A kernel's code. It takes its steps in their order and gives 0.
-type Function = unsafe fn(&[FusedKerSpec<f32>]) -> isize;
+type Function<E> = unsafe fn(&[FusedKerSpec<E>]) -> isize;
 
 /// What happens to a sum before it is stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Epilogue<'a> {
+pub(super) struct Epilogue<'a, E> {
     /// Added, one per channel.
-    pub(super) bias: Option<&'a [f32]>,
+    pub(super) bias: Option<&'a [E]>,
     /// Negative sums become 0.
     pub(super) relu: bool,
 }
 
 /// Weights in a kernel's packing.
 #[derive(Debug)]
-pub(super) struct Channels {
-    numbers: Floats,
+pub(super) struct Channels<E> {
+    numbers: Numbers<E>,
     pub(super) depth: usize,
     /// How many a product writes: those that there are, made up to whole panels.
     pub(super) written: usize,
 }
 
-impl Kernel {
-    /// A panel's pixels are written and read so many at a time.
-    pub(super) const LANES: usize = 8;
+/// A panel's pixels are written and read so many at a time.
+pub(super) const LANES: usize = 8;
+
+impl<E: Number> Kernel<E> {
+    /// An operand may begin at every multiple of so many numbers.
+    pub(super) const ALIGNMENT: usize = ALIGNMENT / size_of::<E>();
 
     /// The fastest for so many pixels, so deep, and so many channels; none where tract has none for this processor that fits.
     ///
     /// tract's own choice is not asked: it takes the other operand for the weights.
     pub(super) fn choose(pixels: usize, depth: usize, channels: usize) -> Option<Self> {
         let dispatch = MmmDispatch::native();
-        let mut suitable = dispatch.suitable(&Query::plain(DatumType::F32, None, None, None));
+        let mut suitable = dispatch.suitable(&Query::plain(E::datum_type(), None, None, None));
         suitable.retain(|(kernel, packing, _)| *packing == 0 && Self::of(&**kernel).is_some());
         retain_best(&mut suitable);
         let kernels = suitable.iter().filter_map(|(kernel, ..)| Self::of(&**kernel));
@@ -75,7 +79,7 @@ impl Kernel {
     /// for each vector of 8 pixels and each channel, and loads of both at half its price; for each pair of panels a store and a call.
     pub(super) fn cost(&self, pixels: usize, depth: usize, channels: usize) -> usize {
         let Self { mr, nr, .. } = *self;
-        let vectors = mr / Self::LANES;
+        let vectors = mr / LANES;
         // tract's kernels for x86-64 store number by number, all but these.
         let stores_vectors = !cfg!(target_arch = "x86_64") || matches!((mr, nr), (24, 4) | (32, 3) | (40, 2));
         let store = if stores_vectors { 4 * vectors * nr } else { 5 * mr * nr };
@@ -87,14 +91,14 @@ impl Kernel {
     fn of(kernel: &dyn MatMatMul) -> Option<Self> {
         let plain = |format: &dyn MMMInputFormat, r: usize| {
             let format = format.downcast_ref::<PackedFormat>()?;
-            (format.dt == DatumType::F32 && format.r == r && format.end_padding_record <= 1).then_some(())
+            (format.dt == E::datum_type() && format.r == r && format.end_padding_record <= 1).then_some(())
         };
         let (pixels, channels) = kernel.packings().first()?;
         plain(&**pixels, kernel.mr())?;
         plain(&**channels, kernel.nr())?;
         let usable = kernel.runnable()
             && kernel.arch().is_some()
-            && kernel.mr().is_multiple_of(Self::LANES)
+            && kernel.mr().is_multiple_of(LANES)
             && kernel.nr() > 1;
         let run = usable.then(|| function(kernel)).flatten()?;
         Some(Self { mr: kernel.mr(), nr: kernel.nr(), run })
@@ -110,13 +114,13 @@ impl Kernel {
         &self,
         (channels, depth): (usize, usize),
         weights: impl Fn(usize, usize) -> f32,
-    ) -> Channels {
+    ) -> Channels<E> {
         let written = channels.next_multiple_of(self.nr);
-        let mut numbers = Floats::zero(written * depth + self.nr);
+        let mut numbers = Numbers::zero(written * depth + self.nr);
         for channel in 0..channels {
             let panel = channel / self.nr * depth * self.nr;
             for k in 0..depth {
-                numbers[panel + k * self.nr + channel % self.nr] = weights(channel, k);
+                numbers[panel + k * self.nr + channel % self.nr] = E::of(weights(channel, k));
             }
         }
         Channels { numbers, depth, written }
@@ -132,14 +136,14 @@ impl Kernel {
     pub(super) fn product(
         &self,
         pixels: usize,
-        channels: &Channels,
-        epilogue: Epilogue<'_>,
-        (out, pitch): (&mut [f32], usize),
-        panels: &mut Floats,
-        pack: impl Fn(usize, usize, &mut [f32]),
+        channels: &Channels<E>,
+        epilogue: Epilogue<'_, E>,
+        (out, pitch): (&mut [E], usize),
+        panels: &mut Numbers<E>,
+        pack: impl Fn(usize, usize, &mut [E]),
     ) {
         let total = pixels.div_ceil(self.mr);
-        let at_once = (PACKED_MAX / (channels.depth * self.mr)).clamp(1, total);
+        let at_once = (PACKED_MAX / (size_of::<E>() * channels.depth * self.mr)).clamp(1, total);
         panels.reserve(Self::packed_len(channels.depth, at_once * self.mr));
         for first in (0..total).step_by(at_once) {
             let count = at_once.min(total - first);
@@ -155,10 +159,10 @@ impl Kernel {
     /// When a slice is too short or not aligned.
     pub(super) fn multiply(
         &self,
-        (pixels, pixel_panels): (&[f32], usize),
-        channels: &Channels,
-        epilogue: Epilogue<'_>,
-        (out, pitch): (&mut [f32], usize),
+        (pixels, pixel_panels): (&[E], usize),
+        channels: &Channels<E>,
+        epilogue: Epilogue<'_, E>,
+        (out, pitch): (&mut [E], usize),
     ) {
         let Self { mr, nr, run } = *self;
         let Channels { numbers, depth, written } = channels;
@@ -167,7 +171,7 @@ impl Kernel {
         assert!(pixels.as_ptr().addr() % ALIGNMENT == 0 && numbers.as_ptr().addr() % ALIGNMENT == 0);
         assert!(rows <= pitch && out.len() >= (written - 1) * pitch + rows);
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= *written));
-        let relu = epilogue.relu.then_some(FusedKerSpec::ScalarMax(0.0));
+        let relu = epilogue.relu.then_some(FusedKerSpec::ScalarMax(E::default()));
         for channel in (0..*written).step_by(nr) {
             let b = &numbers[channel * depth..];
             let bias = epilogue.bias.map(|bias| FusedKerSpec::PerColAdd(bias[channel..].as_ptr()));
@@ -175,9 +179,9 @@ impl Kernel {
                 let a = &pixels[pixel * depth..];
                 let store = OutputStoreKer {
                     ptr: out[channel * pitch + pixel..].as_mut_ptr().cast(),
-                    row_byte_stride: 4,
-                    col_byte_stride: 4 * pitch as isize,
-                    item_size: 4,
+                    row_byte_stride: size_of::<E>() as isize,
+                    col_byte_stride: (size_of::<E>() * pitch) as isize,
+                    item_size: size_of::<E>(),
                 };
                 let (pa, pb) = (a.as_ptr().cast(), b.as_ptr().cast());
                 let sum = FusedKerSpec::AddMatMul { k: *depth, pa, pb, packing: 0 };
@@ -199,12 +203,12 @@ impl Kernel {
 }
 
 /// The function behind a kernel. Its type carries the size of its panels, so that each size has to be asked for.
-fn function(kernel: &dyn MatMatMul) -> Option<Function> {
-    fn sized<const MR: usize, const NR: usize>(kernel: &dyn Any) -> Option<Function> {
-        kernel.downcast_ref::<DynKernel<MR, NR, f32>>().map(|kernel| kernel.kernel)
+fn function<E: Number>(kernel: &dyn MatMatMul) -> Option<Function<E>> {
+    fn sized<E: Number, const MR: usize, const NR: usize>(kernel: &dyn Any) -> Option<Function<E>> {
+        kernel.downcast_ref::<DynKernel<MR, NR, E>>().map(|kernel| kernel.kernel)
     }
     macro_rules! first {
-        ($kernel:expr, $(($mr:literal, $nr:literal)),* $(,)?) => { None$(.or_else(|| sized::<$mr, $nr>($kernel)))* };
+        ($kernel:expr, $(($mr:literal, $nr:literal)),* $(,)?) => { None$(.or_else(|| sized::<E, $mr, $nr>($kernel)))* };
     }
     first!(
         kernel,
@@ -219,6 +223,7 @@ fn function(kernel: &dyn MatMatMul) -> Option<Function> {
         (24, 4),
         (40, 2),
         (32, 3),
+        (32, 4),
         (32, 5),
         (32, 6),
         (48, 4),
@@ -229,17 +234,17 @@ fn function(kernel: &dyn MatMatMul) -> Option<Function> {
 
 /// Numbers in memory that is aligned for the kernels.
 #[derive(Debug, Default)]
-pub(super) struct Floats {
-    memory: Vec<f32>,
+pub(super) struct Numbers<E> {
+    memory: Vec<E>,
     start: usize,
     len: usize,
 }
 
-impl Floats {
+impl<E: Number> Numbers<E> {
     /// So many zeros.
     pub(super) fn zero(len: usize) -> Self {
-        let memory = vec![0.0; len + ALIGNMENT / 4];
-        let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT / 4;
+        let memory = vec![E::default(); len + ALIGNMENT / size_of::<E>()];
+        let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT / size_of::<E>();
         Self { memory, start, len }
     }
 
@@ -251,15 +256,15 @@ impl Floats {
     }
 }
 
-impl Deref for Floats {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
+impl<E> Deref for Numbers<E> {
+    type Target = [E];
+    fn deref(&self) -> &[E] {
         &self.memory[self.start..self.start + self.len]
     }
 }
 
-impl DerefMut for Floats {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<E> DerefMut for Numbers<E> {
+    fn deref_mut(&mut self) -> &mut [E] {
         &mut self.memory[self.start..self.start + self.len]
     }
 }

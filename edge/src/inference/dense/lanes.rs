@@ -2,6 +2,8 @@
 
 use std::ops::{Add, Mul, Sub};
 
+use super::number::Number;
+
 /// Numbers that are treated alike.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lanes<const L: usize>(pub(super) [f32; L]);
@@ -11,14 +13,14 @@ impl<const L: usize> Lanes<L> {
 
     /// The first of a slice that is long enough.
     #[inline(always)]
-    pub(super) fn load(from: &[f32]) -> Self {
-        Self(from.as_chunks().0[0])
+    pub(super) fn load<E: Number>(from: &[E]) -> Self {
+        Self(E::widen(from.as_chunks().0[0]))
     }
 
     /// Over the first of a slice that is long enough.
     #[inline(always)]
-    pub(super) fn store(self, to: &mut [f32]) {
-        to.as_chunks_mut().0[0] = self.0;
+    pub(super) fn store<E: Number>(self, to: &mut [E]) {
+        to.as_chunks_mut().0[0] = E::narrow(self.0);
     }
 
     /// What it is where `kept` is not 0, and 0 elsewhere, even in place of what is no number.

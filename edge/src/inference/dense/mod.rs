@@ -10,13 +10,14 @@
 //!   ([`pointwise`]);
 //! * 3x3 convolutions take a quarter of the multiplications ([`winograd`]), for which pixels are kept in an order of their own
 //!   ([`pixels`]);
-//! * the matrix products are tract-linalg's kernels ([`kernel`]).
+//! * the matrix products are tract-linalg's kernels ([`kernel`]), in f32 or f16 ([`number`]).
 //!
 //! A graph in which nothing is recognised ([`recognise`]) stays as it is, and so does one on a processor without a fast kernel.
 
 mod block;
 mod kernel;
 mod lanes;
+mod number;
 mod pixels;
 mod pointwise;
 mod recognise;
@@ -32,6 +33,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 use block::Block;
+use number::Number;
 use recognise::{Found, Spec};
 use stem::Stem;
 
@@ -39,8 +41,8 @@ use stem::Stem;
 ///
 /// # Errors
 /// When tract cannot apply the change.
-pub(super) fn replace(model: &mut TypedModel) -> TractResult<usize> {
-    let scratches = Arc::new(Scratches::default());
+pub(super) fn replace<E: Number>(model: &mut TypedModel) -> TractResult<usize> {
+    let scratches = Arc::new(Scratches::<E>::default());
     let mut replaced = 0;
     while let Some(Found { spec, input, output }) = recognise::first(model) {
         let ([channels, height, width], part) = match spec {
@@ -67,31 +69,31 @@ pub(super) fn replace(model: &mut TypedModel) -> TractResult<usize> {
 
 /// A part of the network, from `[1, channels, height, width]` to the same with other numbers.
 #[derive(Clone, Debug)]
-struct DensePart {
-    part: Arc<Part>,
+struct DensePart<E: Number> {
+    part: Arc<Part<E>>,
     output: [usize; 4],
-    scratches: Arc<Scratches>,
+    scratches: Arc<Scratches<E>>,
 }
 
 #[derive(Debug)]
-enum Part {
-    Stem(Stem),
-    Block(Block),
+enum Part<E: Number> {
+    Stem(Stem<E>),
+    Block(Block<E>),
 }
 
 /// Memory that the parts write in passing. A run's parts come one after the other.
 #[derive(Debug, Default)]
-struct Scratch {
-    stem: stem::Scratch,
-    block: block::Scratch,
+struct Scratch<E> {
+    stem: stem::Scratch<E>,
+    block: block::Scratch<E>,
 }
 
 /// Scratch memory: as many as there have been runs at once, shared by the blocks of a network.
 #[derive(Debug, Default)]
-struct Scratches(Mutex<Vec<Scratch>>);
+struct Scratches<E>(Mutex<Vec<Scratch<E>>>);
 
-impl Scratches {
-    fn with(&self, run: impl FnOnce(&mut Scratch)) {
+impl<E: Number> Scratches<E> {
+    fn with(&self, run: impl FnOnce(&mut Scratch<E>)) {
         let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = free().pop().unwrap_or_default();
         run(&mut scratch);
@@ -99,15 +101,15 @@ impl Scratches {
     }
 }
 
-impl PartialEq for DensePart {
+impl<E: Number> PartialEq for DensePart<E> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.part, &other.part)
     }
 }
 
-impl Eq for DensePart {}
+impl<E: Number> Eq for DensePart<E> {}
 
-impl Op for DensePart {
+impl<E: Number> Op for DensePart<E> {
     fn name(&self) -> StaticName {
         match *self.part {
             Part::Stem(_) => "DenseStem".into(),
@@ -122,7 +124,7 @@ impl Op for DensePart {
     op_as_typed_op!();
 }
 
-impl EvalOp for DensePart {
+impl<E: Number> EvalOp for DensePart<E> {
     op_out_of_plan!();
 
     fn eval(&self, _context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
@@ -139,7 +141,7 @@ impl EvalOp for DensePart {
     }
 }
 
-impl TypedOp for DensePart {
+impl<E: Number> TypedOp for DensePart<E> {
     fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(f32::fact(self.output)))
     }

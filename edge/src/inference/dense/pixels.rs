@@ -13,6 +13,8 @@
 
 use std::ops::Range;
 
+use super::number::Number;
+
 /// How the pixels of an image of `height` by `width` are ordered.
 #[derive(Clone, Debug)]
 pub(super) struct TileOrder {
@@ -56,12 +58,12 @@ impl TileOrder {
     }
 
     /// From this order to rows of pixels.
-    pub(super) fn export(&self, plane: &[f32], image: &mut [f32]) {
+    pub(super) fn export<E: Number>(&self, plane: &[E], image: &mut [f32]) {
         for (y, row) in image.chunks_exact_mut(self.width).enumerate() {
             for first in 0..self.side.min(self.width) {
                 let to = row[first..].iter_mut().step_by(self.side);
                 for (pixel, from) in to.zip(&plane[self.position(y, first)..]) {
-                    *pixel = *from;
+                    *pixel = from.to_f32();
                 }
             }
         }

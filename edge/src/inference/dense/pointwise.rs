@@ -2,8 +2,9 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Floats, Kernel};
+use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
 use super::lanes::Lanes;
+use super::number::Number;
 
 /// Scale and shift of each channel, and a ReLU: what is left of a batch normalisation at inference.
 #[derive(Clone, Debug)]
@@ -14,17 +15,17 @@ pub(super) struct Affine {
 
 /// A 1x1 convolution, with bias and ReLU where it has them.
 #[derive(Debug)]
-pub(super) struct Pointwise {
-    kernel: Kernel,
-    weights: Channels,
-    bias: Option<Vec<f32>>,
+pub(super) struct Pointwise<E: Number> {
+    kernel: Kernel<E>,
+    weights: Channels<E>,
+    bias: Option<Vec<E>>,
     relu: bool,
 }
 
-impl Pointwise {
+impl<E: Number> Pointwise<E> {
     /// From weights as `[out][in]`.
     pub(super) fn new(
-        kernel: Kernel,
+        kernel: Kernel<E>,
         depth: usize,
         weights: &[f32],
         bias: Option<&[f32]>,
@@ -33,8 +34,8 @@ impl Pointwise {
         let shape = (weights.len() / depth, depth);
         let weights = kernel.pack_channels(shape, |channel, k| weights[channel * depth + k]);
         let bias = bias.map(|bias| {
-            let mut bias = bias.to_vec();
-            bias.resize(weights.written, 0.0);
+            let mut bias: Vec<E> = bias.iter().map(|value| E::of(*value)).collect();
+            bias.resize(weights.written, E::default());
             bias
         });
         Self { kernel, weights, bias, relu }
@@ -52,8 +53,8 @@ impl Pointwise {
         (input, pitch): (&[f32], usize),
         affine: Option<&Affine>,
         pixels: usize,
-        out: (&mut [f32], usize),
-        panels: &mut Floats,
+        out: (&mut [E], usize),
+        panels: &mut Numbers<E>,
     ) {
         let Self { kernel, weights, bias, relu } = self;
         let epilogue = Epilogue { bias: bias.as_deref(), relu: *relu };
@@ -65,15 +66,15 @@ impl Pointwise {
 
 /// Packs the first pixels of each plane: `[panel][channel][pixel of the panel]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn pack(
+fn pack<E: Number>(
     input: &[f32],
     pitch: usize,
     affine: Option<&Affine>,
     (depth, mr): (usize, usize),
     count: usize,
-    panels: &mut [f32],
+    panels: &mut [E],
 ) {
-    const L: usize = Kernel::LANES;
+    const L: usize = LANES;
     for channel in 0..depth {
         let plane = &input[channel * pitch..][..count * mr];
         let (scale, shift) = match affine {
@@ -98,10 +99,10 @@ fn pack(
 /// at the same place of four stretches of the plane.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub(super) fn pool(stretches: [&[f32]; 4], scale: f32, shift: f32, out: &mut [f32]) {
-    let (whole, rest) = out.as_chunks_mut::<{ Kernel::LANES }>();
-    let done = whole.len() * Kernel::LANES;
+    let (whole, rest) = out.as_chunks_mut::<LANES>();
+    let done = whole.len() * LANES;
     for (i, out) in whole.iter_mut().enumerate() {
-        *out = mean_of_four(stretches, i * Kernel::LANES, scale, shift).0;
+        *out = mean_of_four(stretches, i * LANES, scale, shift).0;
     }
     for (i, out) in rest.iter_mut().enumerate() {
         *out = mean_of_four::<1>(stretches, done + i, scale, shift).0[0];

@@ -6,8 +6,9 @@
 use multiversion::multiversion;
 
 use super::block::Convolution;
-use super::kernel::{Channels, Epilogue, Floats, Kernel};
+use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
 use super::lanes::Lanes;
+use super::number::Number;
 
 /// A stem as it stands in the graph.
 #[derive(Clone, Debug)]
@@ -36,11 +37,11 @@ impl StemSpec {
 
 /// A stem made ready for this processor.
 #[derive(Debug)]
-pub(super) struct Stem {
+pub(super) struct Stem<E: Number> {
     spec: StemSpec,
-    kernel: Kernel,
-    filters: Channels,
-    bias: Vec<f32>,
+    kernel: Kernel<E>,
+    filters: Channels<E>,
+    bias: Vec<E>,
     /// From one row of a split image to the next; the convolution's rows are as far apart, and end in pixels that are not used.
     row: usize,
     /// Pixels of one split image, with slack behind it that is read and not used.
@@ -51,14 +52,14 @@ pub(super) struct Stem {
 
 /// Memory that a stem writes in passing.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
-    split: Floats,
-    panels: Floats,
-    convolved: Floats,
-    line: Floats,
+pub(super) struct Scratch<E> {
+    split: Numbers<f32>,
+    panels: Numbers<E>,
+    convolved: Numbers<E>,
+    line: Numbers<f32>,
 }
 
-impl Stem {
+impl<E: Number> Stem<E> {
     /// Packs the weights; none where tract has no kernel for this processor that fits.
     pub(super) fn new(spec: StemSpec) -> Option<Self> {
         let [height, width] = spec.convolved();
@@ -68,27 +69,27 @@ impl Stem {
         let weights = &spec.conv.weights;
         let filters =
             kernel.pack_channels((spec.conv.channels, depth), |channel, k| weights[channel * depth + k]);
-        let mut bias = spec.conv.bias.clone().unwrap_or_default();
-        bias.resize(filters.written, 0.0);
+        let mut bias: Vec<E> = spec.conv.bias.iter().flatten().map(|value| E::of(*value)).collect();
+        bias.resize(filters.written, E::default());
         let pitch = kernel.whole_pixels(height * row);
         let split = pitch + (spec.side / 2 + 1) * (row + 1);
         Some(Self { kernel, filters, bias, row, split, pitch, spec })
     }
 
     /// Computes the stem: `image` as `[channel][height][width]`, `out` likewise.
-    pub(super) fn run(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    pub(super) fn run(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch<E>) {
         let Self { kernel, filters, bias, pitch, spec, .. } = self;
         let Scratch { split, panels, convolved, line } = scratch;
         split.reserve(4 * spec.channels * self.split);
         split.fill(0.0);
         self.split(image, split);
         // The last row is read in whole lanes.
-        convolved.reserve(filters.written * pitch + Kernel::LANES);
+        convolved.reserve(filters.written * pitch + LANES);
         let epilogue = Epilogue { bias: Some(bias), relu: true };
         kernel.product(*pitch, filters, epilogue, (convolved, *pitch), panels, |first, count, panels| {
             self.pack(split, first, count, panels);
         });
-        line.reserve(self.row + 2 * Kernel::LANES);
+        line.reserve(self.row + 2 * LANES);
         let [height, width] = spec.convolved();
         let area = height.div_ceil(2) * width.div_ceil(2);
         for (channel, out) in out.chunks_exact_mut(area).enumerate() {
@@ -119,7 +120,7 @@ impl Stem {
     }
 
     /// Packs so many panels of pixels: for each tap of the filter, what it sees.
-    fn pack(&self, split: &[f32], first: usize, count: usize, panels: &mut [f32]) {
+    fn pack(&self, split: &[f32], first: usize, count: usize, panels: &mut [E]) {
         let (mr, side) = (self.kernel.mr, self.spec.side);
         let taps = side * side;
         let depth = self.filters.depth;
@@ -134,25 +135,30 @@ impl Stem {
 
 /// Copies so many stretches of `mr` pixels to where they belong in panels.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn copy_panels(from: &[f32], (start, step): (usize, usize), (count, mr): (usize, usize), panels: &mut [f32]) {
+fn copy_panels<E: Number>(
+    from: &[f32],
+    (start, step): (usize, usize),
+    (count, mr): (usize, usize),
+    panels: &mut [E],
+) {
     for panel in 0..count {
-        let from = from[panel * mr..][..mr].as_chunks::<{ Kernel::LANES }>().0;
-        let to = panels[start + panel * step..][..mr].as_chunks_mut::<{ Kernel::LANES }>().0;
+        let from = from[panel * mr..][..mr].as_chunks::<LANES>().0;
+        let to = panels[start + panel * step..][..mr].as_chunks_mut::<LANES>().0;
         for (to, from) in to.iter_mut().zip(from) {
-            *to = *from;
+            *to = E::narrow(*from);
         }
     }
 }
 
 /// The greatest of 3x3 pixels around every other one, of pixels that are not negative: a border of zeros changes nothing.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn greatest_of_nine(
-    plane: &[f32],
+fn greatest_of_nine<E: Number>(
+    plane: &[E],
     (height, width, row): (usize, usize, usize),
     line: &mut [f32],
     out: &mut [f32],
 ) {
-    const L: usize = Kernel::LANES;
+    const L: usize = LANES;
     let across = width.div_ceil(2);
     // `line`: maxima of three rows, with a zero before and behind.
     line[0] = 0.0;

@@ -13,13 +13,10 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Floats, Kernel};
+use super::kernel::{Channels, Epilogue, Kernel, Numbers};
 use super::lanes::Lanes;
+use super::number::Number;
 use super::pixels::TileOrder;
-
-/// Each place's packed patches begin at a multiple of so many numbers, as the kernel wants them. They are one row apart from where
-/// they would be without the row that kernels read ahead: without it, all places would fall on the same lines of a cache.
-const PLACE_ALIGNMENT: usize = 16;
 
 /// The transforms of one tile size.
 trait Transform<const T: usize, const A: usize> {
@@ -92,13 +89,13 @@ impl Transform<4, 6> for Four {
 
 /// A 3x3 convolution with a border of zeros.
 #[derive(Debug)]
-pub(super) struct Winograd {
-    kernel: Kernel,
+pub(super) struct Winograd<E: Number> {
+    kernel: Kernel<E>,
     depth: usize,
     channels: usize,
     bias: Option<Vec<f32>>,
     /// For each place of a patch, the transformed filters, packed.
-    filters: Vec<Channels>,
+    filters: Vec<Channels<E>>,
 }
 
 /// What the convolutions of a block have in common.
@@ -111,9 +108,9 @@ pub(super) struct Tiling {
 
 /// What a convolution writes in passing; kept from one to the next.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
-    patches: Floats,
-    products: Floats,
+pub(super) struct Scratch<E> {
+    patches: Numbers<E>,
+    products: Numbers<E>,
 }
 
 impl Tiling {
@@ -140,10 +137,10 @@ impl Tiling {
     }
 }
 
-impl Winograd {
+impl<E: Number> Winograd<E> {
     /// From filters as `[out][in][3][3]`, for tiles of 2 or 4 pixels.
     pub(super) fn new(
-        kernel: Kernel,
+        kernel: Kernel<E>,
         side: usize,
         depth: usize,
         weights: &[f32],
@@ -161,9 +158,9 @@ impl Winograd {
     pub(super) fn run(
         &self,
         tiling: &Tiling,
-        (input, pitch): (&[f32], usize),
+        (input, pitch): (&[E], usize),
         out: &mut [f32],
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<E>,
     ) {
         let run = match (tiling.order.side, self.kernel.mr % 16) {
             (2, 0) => Self::run_as::<Two, 2, 4, 16>,
@@ -177,18 +174,20 @@ impl Winograd {
     fn run_as<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
         &self,
         tiling: &Tiling,
-        (input, pitch): (&[f32], usize),
+        (input, pitch): (&[E], usize),
         out: &mut [f32],
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<E>,
     ) {
         let Self { kernel, depth, filters, .. } = self;
         let written = filters[0].written;
-        let patch_len = Kernel::packed_len(*depth, kernel.mr).next_multiple_of(PLACE_ALIGNMENT);
+        // Each place's packed patches are one row apart from where they would be without the row that kernels read ahead: without it,
+        // all places would fall on the same lines of a cache.
+        let patch_len = Kernel::<E>::packed_len(*depth, kernel.mr).next_multiple_of(Kernel::<E>::ALIGNMENT);
         let product_len = written * kernel.mr;
         scratch.patches.reserve(A * A * patch_len);
         scratch.products.reserve(A * A * product_len);
         for first in (0..tiling.order.tiles).step_by(kernel.mr) {
-            patches::<W, T, A, L>(
+            patches::<E, W, T, A, L>(
                 tiling,
                 first,
                 (input, pitch, *depth),
@@ -203,7 +202,7 @@ impl Winograd {
                 kernel.multiply((patch, 1), filters, epilogue, (product, kernel.mr));
             }
             let bias = self.bias.as_deref();
-            tiles::<W, T, A, L>(
+            tiles::<E, W, T, A, L>(
                 &tiling.order,
                 first,
                 &scratch.products,
@@ -217,12 +216,12 @@ impl Winograd {
 }
 
 /// Transformed filters, `U = G g G'`, packed for each place of a patch.
-fn filters<const A: usize>(
-    kernel: Kernel,
+fn filters<E: Number, const A: usize>(
+    kernel: Kernel<E>,
     depth: usize,
     weights: &[f32],
     transform: &[[f64; 3]; A],
-) -> Vec<Channels> {
+) -> Vec<Channels<E>> {
     let channels = weights.len() / (9 * depth);
     (0..A * A)
         .map(|place| {
@@ -239,12 +238,12 @@ fn filters<const A: usize>(
 
 /// The transformed patches, `V = B' d B`, of a panel of tiles: `[place][channel][tile]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn patches<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+fn patches<E: Number, W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
     tiling: &Tiling,
     first: usize,
-    (input, pitch, depth): (&[f32], usize, usize),
+    (input, pitch, depth): (&[E], usize, usize),
     mr: usize,
-    out: &mut [f32],
+    out: &mut [E],
     patch_len: usize,
 ) {
     let TileOrder { across, tiles, .. } = tiling.order;
@@ -294,10 +293,10 @@ fn patches<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
 
 /// From products, `[place][channel][tile]`, to the pixels of a panel of tiles: `M' m M`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn tiles<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+fn tiles<E: Number, W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
     order: &TileOrder,
     first: usize,
-    products: &[f32],
+    products: &[E],
     product_len: usize,
     bias: Option<&[f32]>,
     (out, pitch, channels): (&mut [f32], usize, usize),
