@@ -18,6 +18,7 @@ from board import REPOSITORY, Broker, Machine, Systems, make_stick, read_stick, 
 sys.path.insert(0, str(REPOSITORY / "tests/machine"))
 from kit import bundle as quick  # noqa: E402
 
+PACKAGES = ["qemu-system-arm", "qemu-efi-aarch64", "mosquitto", "mosquitto-clients", "mtools", "rauc", "squashfs-tools"]
 STATION = "clinic-12"
 INSTALL_S = 900
 
@@ -261,6 +262,7 @@ def main():
     parser.add_argument("--only", nargs="*", help="these tests, in their order; each needs those before it, but `locked`")
     parser.add_argument("--work", type=Path, help="folder to work in and to leave behind [default: a temporary one]")
     options = parser.parse_args()
+    succeed("bash", "-euc", '. "$0"; debian_install "$@"', REPOSITORY / "scripts/debian.sh", *PACKAGES)
     with tempfile.TemporaryDirectory(prefix="ulna-image-") as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
