@@ -222,7 +222,8 @@ def bad_kernel(bench):
 
 def locked(bench):
     """With an encrypted state: starts with its stick; without it says that it is locked, until the stick comes."""
-    bench.station.cut()
+    if bench.station.process is not None:
+        bench.station.cut()
     bench.forget_birth()
     machine = Machine(bench.work, "locked", bench.image)
     stick = bench.stick("locked", bench.settings(encrypt=True))
