@@ -238,21 +238,28 @@ fn percentile_window(radiograph: &Radiograph, low: f64, high: f64) -> (u16, u16)
         (usize::from(upper), usize::from(lower))
     };
     // Four tables in turn: neighbours are often alike, and would wait for each other's count.
-    let mut tables = [[0usize; 256]; 4];
-    for four in radiograph.samples.chunks(4) {
-        for (table, sample) in tables.iter_mut().zip(four) {
-            table[halves(*sample).0] += 1;
-        }
+    let [mut a, mut b, mut c, mut d] = [[0u32; 256]; 4];
+    let (fours, rest) = radiograph.samples.as_chunks();
+    for [first, second, third, fourth] in fours {
+        a[halves(*first).0] += 1;
+        b[halves(*second).0] += 1;
+        c[halves(*third).0] += 1;
+        d[halves(*fourth).0] += 1;
     }
-    let upper_counts: [usize; 256] = std::array::from_fn(|i| tables.iter().map(|table| table[i]).sum());
+    for sample in rest {
+        a[halves(*sample).0] += 1;
+    }
+    let upper_counts = std::array::from_fn(|i| a[i] + b[i] + c[i] + d[i]);
     let bounds = ranks.map(|rank| at_rank(&upper_counts, rank));
-    let mut lower_counts = [[0usize; 256]; 2];
+    let [(lowest, _), (highest, _)] = bounds;
+    let mut lower_counts = [[0u32; 256]; 2];
     for sample in &radiograph.samples {
         let (upper, lower) = halves(*sample);
-        for ((bound, _), counts) in bounds.iter().zip(&mut lower_counts) {
-            if upper == *bound {
-                counts[lower] += 1;
-            }
+        if upper == lowest {
+            lower_counts[0][lower] += 1;
+        }
+        if upper == highest {
+            lower_counts[1][lower] += 1;
         }
     }
     let [black, white] = [0, 1].map(|i| {
@@ -263,9 +270,9 @@ fn percentile_window(radiograph: &Radiograph, low: f64, high: f64) -> (u16, u16)
 }
 
 /// Of things counted by their value, the value of the one that `rank` others come before, and how many of the same value do.
-fn at_rank(counts: &[usize; 256], mut rank: usize) -> (usize, usize) {
+fn at_rank(counts: &[u32; 256], mut rank: usize) -> (usize, usize) {
     for (value, count) in counts.iter().enumerate() {
-        match rank.checked_sub(*count) {
+        match rank.checked_sub(*count as usize) {
             Some(rest) => rank = rest,
             None => return (value, rank),
         }
