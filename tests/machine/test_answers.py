@@ -32,7 +32,8 @@ def logits(command, images):
 
 
 def precision(*, processor, said_to_have):
-    """What a processor computes with where f16 is asked for, after the self-test of a small network."""
+    """What a processor computes with where f16 is asked for. That it computes well, the operators' own tests show: the small network here
+    has none of them."""
     with tempfile.TemporaryDirectory() as folder:
         bench = ["bench", "--bundle", bundle.write(Path(folder)), "--precision", "f16", "--network-only", "--runs", "1", "--json"]
         # What tract finds out about the core otherwise, it reads in the host's /proc.

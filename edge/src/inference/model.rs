@@ -225,11 +225,12 @@ fn load_plan(bundle: &Bundle, execution: Execution) -> Result<Arc<TypedRunnableM
         .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact(shape).into())?
         .into_typed()?;
-    match execution.precision {
-        _ if execution.plain => 0,
-        Precision::F32 => dense::replace::<f32>(&mut model)?,
-        Precision::F16 => dense::replace::<f16>(&mut model)?,
-    };
+    if !execution.plain {
+        match execution.precision {
+            Precision::F32 => dense::replace::<f32>(&mut model)?,
+            Precision::F16 => dense::replace::<f16>(&mut model)?,
+        };
+    }
     let model = model.into_optimized()?;
 
     let outputs = model.output_outlets()?.to_vec();
