@@ -1,7 +1,7 @@
 //! A real mosquitto on a loopback port of its own.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use crate::{bin, repository, wait};
+use crate::{bin, port, repository, wait};
 
 /// The log-in for dashboards at [`Broker::of_centre`]: name and password.
 pub const DASHBOARD: (&str, &str) = ("anna", "read-only");
@@ -40,7 +40,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn start_with(lines: &str) -> anyhow::Result<Self> {
-        let port = free_port()?;
+        let port = port::claim()?;
         let dir = tempfile::tempdir()?;
         let config = format!(
             "listener {port} 127.0.0.1\npersistence true\npersistence_location {}/\nautosave_interval 1\n\
@@ -59,7 +59,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn of_centre(authority: &Authority) -> anyhow::Result<Self> {
-        let (port, websocket_port, observer_port) = (free_port()?, free_port()?, free_port()?);
+        let (port, websocket_port, observer_port) = (port::claim()?, port::claim()?, port::claim()?);
         let dir = tempfile::tempdir()?;
         let root = format!("{}/", dir.path().display());
         let deployed = |name: &str| fs::read_to_string(repository().join("deploy/broker").join(name));
@@ -245,12 +245,4 @@ fn mosquitto() -> anyhow::Result<PathBuf> {
         .map(PathBuf::from)
         .find(|path| path.is_file())
         .context("mosquitto is not installed; `make deps` fetches it")
-}
-
-/// A port of 127.0.0.1 that was free a moment ago.
-///
-/// # Errors
-/// When none is.
-pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

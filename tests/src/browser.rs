@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::webdriver::Driver;
-use crate::{broker, wait};
+use crate::{port, wait};
 
 /// Presses of Tab after which what is looked for is not there.
 const TABS_MAX: usize = 80;
@@ -86,7 +86,7 @@ impl Browser {
             "--force-prefers-reduced-motion",
         ];
         all.extend(arguments);
-        let port = broker::free_port()?;
+        let port = port::claim()?;
         let process = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())

@@ -13,6 +13,7 @@ pub mod made_bundle;
 pub mod minisign;
 pub mod mosquitto;
 pub mod nginx;
+pub mod port;
 pub mod proxy;
 pub mod release;
 pub mod scripted;

@@ -10,7 +10,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use crate::{bin, broker, wait};
+use crate::{bin, port, wait};
 
 /// nginx, killed when dropped. Stopped and started again it keeps its port and its files.
 pub struct WebServer {
@@ -26,7 +26,7 @@ impl WebServer {
     /// # Errors
     /// When nginx is missing or does not answer.
     pub fn start(lines: &str) -> anyhow::Result<Self> {
-        let (port, authority) = (broker::free_port()?, Authority::new()?);
+        let (port, authority) = (port::claim()?, Authority::new()?);
         let mut server = Self { port, authority, dir: tempfile::tempdir()?, process: None };
         fs::create_dir(server.root())?;
         let identity = server.authority.broker();

@@ -12,7 +12,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{bin, broker, demo_bundle, http, wait};
+use crate::{bin, demo_bundle, http, port, wait};
 
 /// The name all stations of the tests have.
 pub const NAME: &str = "e2e";
@@ -66,7 +66,7 @@ impl Station {
     /// When a folder cannot be made.
     pub fn new(setup: &Setup) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let web_port = broker::free_port()?;
+        let web_port = port::claim()?;
         let config = dir.path().join("edge.toml");
         let root = dir.path().display();
         fs::create_dir_all(dir.path().join("spool"))?;

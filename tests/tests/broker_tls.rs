@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use contract::result::{Presence, StationStatus};
 use e2e::authority::{Authority, Identity};
-use e2e::bin;
-use e2e::broker::{Broker, DASHBOARD, free_port};
+use e2e::broker::{Broker, DASHBOARD};
 use e2e::collector::Collector;
 use e2e::made::study;
 use e2e::station::{NAME, Setup, Station};
 use e2e::websocket::Dashboard;
+use e2e::{bin, port};
 
 /// Long enough for two cores under load.
 const LONG: Duration = Duration::from_secs(180);
@@ -238,7 +238,7 @@ fn a_station_that_starts_in_1970_believes_its_records_and_then_its_clock() -> an
 
 #[test]
 fn plain_text_stays_on_this_machine_unless_the_configuration_says_so() -> anyhow::Result<()> {
-    let port = free_port()?;
+    let port = port::claim()?;
     for (mqtt, accepted) in [
         ("", true),
         ("host = \"localhost\"", true),

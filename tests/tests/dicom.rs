@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use contract::result::{Outcome, StudyResult};
-use e2e::broker::{Broker, free_port};
+use e2e::broker::Broker;
 use e2e::collector::Collector;
 use e2e::dcmtk::{self, BASIC_TEXT_SR, Made, make, said, storescu};
 use e2e::station::{Setup, Station};
-use e2e::{bin, real_radiographs, sorted_entries, wait};
+use e2e::{bin, port, real_radiographs, sorted_entries, wait};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ impl Receiver {
     fn new(extra: &str) -> anyhow::Result<Self> {
         let broker = Broker::start()?;
         let collector = Collector::start(broker.port())?;
-        let port = free_port()?;
+        let port = port::claim()?;
         let mut setup = Setup::new(broker.port());
         setup.extra = format!(
             "\n[dicom]\nlisten = \"127.0.0.1:{port}\"\ncalling_ae_titles = [\"{}\"]\n{extra}",

@@ -15,6 +15,8 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{Client, Event, MqttOptions};
 
+use crate::port;
+
 /// Long enough for two cores under load.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,7 @@ impl Mosquitto {
     /// Starts one that lets everybody in; `extra` is added to its configuration, in which `{dir}` stands for a
     /// folder that `files` were written to.
     pub fn start(extra: &str, files: &[(&str, &str)]) -> Self {
-        Self::start_at(free_port(), extra, files)
+        Self::start_at(port::claim().unwrap(), extra, files)
     }
 
     /// As [`Mosquitto::start`], on a given port.
@@ -105,10 +107,6 @@ fn launch(folder: &Path, port: u16) -> Child {
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
     });
     process
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// One message as a subscriber got it.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use contract::result::StudyResult;
 use edge::publish::MqttConfig;
 
-use crate::broker::{Mosquitto, Subscriber, Wire, eventually, free_port};
+use crate::broker::{Mosquitto, Subscriber, Wire, eventually};
+use crate::port;
 use crate::station::{NAME, Outbox, Station, config};
 
 #[test]
@@ -59,7 +60,7 @@ fn latest_is_retained_and_is_the_newest_result() {
 
 #[test]
 fn a_broker_that_is_away_gets_everything_when_it_comes() {
-    let port = free_port();
+    let port = port::claim().unwrap();
     let outbox = Outbox::new();
     outbox.fill(5, 100);
     let station = Station::start(&outbox.store, config(port));

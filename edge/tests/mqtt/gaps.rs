@@ -2,7 +2,8 @@
 
 use contract::result::{DropReason, Tombstone};
 
-use crate::broker::{Mosquitto, Subscriber, eventually, free_port};
+use crate::broker::{Mosquitto, Subscriber, eventually};
+use crate::port;
 use crate::station::{NAME, Outbox, Station, config};
 
 fn tombstones(subscriber: &Subscriber) -> Vec<Tombstone> {
@@ -11,7 +12,7 @@ fn tombstones(subscriber: &Subscriber) -> Vec<Tombstone> {
 
 #[test]
 fn a_purged_result_is_explained() {
-    let port = free_port();
+    let port = port::claim().unwrap();
     let outbox = Outbox::new();
     outbox.fill(3, 100);
     let number = outbox.store.newest_studies(3).unwrap()[1].number.clone();

@@ -10,6 +10,8 @@ mod delivery;
 mod drain;
 mod gaps;
 mod home_assistant;
+#[path = "../../../tests/src/port.rs"]
+mod port;
 mod presence;
 mod refusal;
 mod station;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use e2e::broker::Broker;
 use e2e::station::{Setup, Station};
-use e2e::{bin, broker, demo_bundle, sorted_entries};
+use e2e::{bin, demo_bundle, port, sorted_entries};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -149,9 +149,17 @@ fn a_station_in_order_is_found_so_and_not_disturbed() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// No processor of this architecture computes in f16 as the kernels do.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_precision_that_the_processor_lacks_is_a_warning() -> anyhow::Result<()> {
+    let report = Idle::new("port = 1", "[model]\nprecision = \"f16\"\n")?.report()?;
+    report.assert("model.golden", "warn", "in f32: model.precision is f16")
+}
+
 #[test]
 fn a_broker_that_is_down_is_named_with_what_to_do() -> anyhow::Result<()> {
-    let port = broker::free_port()?;
+    let port = port::claim()?;
     let report = Idle::new(&format!("port = {port}"), "")?.report()?;
     report.assert("broker.reach", "fail", &format!("127.0.0.1 port {port} cannot be reached"))?;
     report.assert("service", "warn", "not running")?;
@@ -237,7 +245,7 @@ fn a_denied_topic_fails_and_the_delivered_access_list_is_enough() -> anyhow::Res
 #[test]
 fn a_missing_camera_and_spool_and_a_damaged_bundle_are_named() -> anyhow::Result<()> {
     let idle = Idle::new(
-        &format!("port = {}", broker::free_port()?),
+        &format!("port = {}", port::claim()?),
         "[v4l2]\ndevice = \"/dev/v4l/by-id/none\"\nwidth_px = 640\nheight_px = 480\n",
     )?;
     let bundle = clinical_bundle(idle.dir.path())?;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use e2e::bin;
-use e2e::broker::{self, Broker};
+use e2e::broker::Broker;
 use e2e::browser::{Browser, Screen};
+use e2e::{bin, port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -42,7 +42,7 @@ pub(crate) struct Centre {
 impl Centre {
     /// Starts it, with or without TLS for the dashboard.
     pub(crate) fn start(tls: bool) -> anyhow::Result<Self> {
-        let web_port = broker::free_port()?;
+        let web_port = port::claim()?;
         let files = tempfile::tempdir()?;
         let at = |name: &str| files.path().join(name).display().to_string();
         fs::write(at("acl"), "pattern read ulna/v1/#\n")?;

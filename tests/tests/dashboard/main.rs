@@ -253,7 +253,7 @@ fn a_login_is_asked_for_and_kept_only_when_told_to() -> anyhow::Result<()> {
     browser.open(&centre.address())?;
     browser.wait_for_text("Log in to the broker")?;
     centre.look(&browser, "login", &[TABLET, DARK, DESK])?;
-    let elsewhere = format!("ws://127.0.0.1:{}/mqtt", e2e::broker::free_port()?);
+    let elsewhere = format!("ws://127.0.0.1:{}/mqtt", e2e::port::claim()?);
     browser.script(&format!(
         "const [user, , address] = document.querySelectorAll('form .text');
          [user.value, address.value] = ['dashboard', {elsewhere:?}];

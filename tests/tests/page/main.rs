@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use e2e::browser::{Browser, Key};
 use e2e::station::{Setup, Station};
-use e2e::{broker, demo_studies};
+use e2e::{demo_studies, port};
 use walk::{ALL, KIOSK, Walk, address};
 
 /// A station without a broker and without a camera, and a browser on its page.
 fn start() -> anyhow::Result<(Station, Browser)> {
-    start_with(&Setup::new(broker::free_port()?))
+    start_with(&Setup::new(port::claim()?))
 }
 
 /// The same for another station.

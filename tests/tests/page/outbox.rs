@@ -53,8 +53,7 @@ fn outbox(browser: &Browser) -> anyhow::Result<Value> {
 
 #[test]
 fn results_that_wait_are_seen_and_carried_away() -> anyhow::Result<()> {
-    let setup =
-        Setup { extra: format!("sticks_in = [\"{STICK}\"]\n"), ..Setup::new(e2e::broker::free_port()?) };
+    let setup = Setup { extra: format!("sticks_in = [\"{STICK}\"]\n"), ..Setup::new(e2e::port::claim()?) };
     let (station, browser) = start_with(&setup)?;
     let walk = Walk::new(&browser)?;
     browser.show_on(KIOSK)?;

@@ -293,7 +293,7 @@ fn colours_lie_over_what_the_model_saw_letterboxed_and_squashed() -> anyhow::Res
     for aspect in [Aspect::Letterbox, Aspect::Squash] {
         let bundle = tempfile::tempdir()?;
         made_bundle::write_mean(bundle.path(), &e2e::demo_bundle(), aspect)?;
-        let setup = Setup { bundle: Some(bundle.path().to_owned()), ..Setup::new(e2e::broker::free_port()?) };
+        let setup = Setup { bundle: Some(bundle.path().to_owned()), ..Setup::new(e2e::port::claim()?) };
         let (station, browser) = start_with(&setup)?;
         browser.show_on(KIOSK)?;
         browser.open(&address(&station, ""))?;

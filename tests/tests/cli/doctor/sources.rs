@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 
-use e2e::dcmtk;
+use e2e::{dcmtk, port};
 
 use super::*;
 
@@ -56,7 +56,7 @@ impl Idle {
 
 #[test]
 fn a_dicom_receiver_is_asked_as_the_digitiser_would() -> anyhow::Result<()> {
-    let port = broker::free_port()?;
+    let port = port::claim()?;
     let section = |more: &str| format!("[dicom]\nlisten = \"127.0.0.1:{port}\"\n{more}");
     let allowed = section(&format!("calling_ae_titles = [\"{}\"]\n", dcmtk::SENDER));
     let idle = Idle::without_a_model("port = 1", &allowed)?;
