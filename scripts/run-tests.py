@@ -114,6 +114,11 @@ run("clippy", ["cargo", "clippy", *WORKSPACE, "--all-targets", "--", "-D", "warn
 dashboard()
 build_binaries()
 tests("unit tests", "not package(e2e)", "--workspace", "--exclude", "e2e")
+if "avx512f" in open("/proc/cpuinfo").read():
+    # The network's operators once more, as a processor without AVX-512 runs them.
+    os.environ["TRACT_CPU_ISA"] = "-avx512f"
+    tests("inference without AVX-512", "package(edge) and test(inference::)", "-p", "edge", "--lib", "inference::")
+    del os.environ["TRACT_CPU_ISA"]
 tests("end to end", "package(e2e)", "-p", "e2e")
 boards()
 

@@ -287,7 +287,7 @@ fn load_model((bundle_dir, sha256): (&Path, Option<&str>), config: &Config) -> R
     }
     let execution = config.model.execution();
     let model = Model::load(&bundle, execution)?;
-    if execution.precision != execution.precision.here() {
+    if execution != execution.here() {
         log::warn!(
             "model.precision is f16, but this processor does not compute with it: f32 instead, as exact and slower"
         );

@@ -142,7 +142,8 @@ pub fn to_plane(radiograph: &Radiograph, spec: &PreprocessSpec) -> Result<Plane,
         let target = &mut samples[start..start + width as usize];
         for (to, from) in target.iter_mut().zip(line) {
             let value = from.0.clamp(black, white.max(black)) - black;
-            *to = (f32::from(value) / span * 255.0).round() as u8;
+            // Rounded: `round` is a call for each pixel where the processor is not known to have an instruction for it.
+            *to = (f32::from(value) / span * 255.0 + 0.5) as u8;
         }
     }
     Ok(Plane { width_px: spec.width_px, height_px: spec.height_px, samples })

@@ -134,7 +134,7 @@ pub fn run(args: &Args) -> Exit {
 }
 
 fn measure(args: &Args) -> Result<Report, Failure> {
-    let execution = Execution { precision: args.precision, plain: args.plain };
+    let execution = if args.plain { Execution::Plain } else { Execution::Dense(args.precision) };
     let started = Instant::now();
     let dir = bundle_dir(args.bundle.as_deref()).map_err(|message| Failure::new(Exit::Input, message))?;
     let bundle = Bundle::load(&dir).map_err(|error| Failure::new(Exit::Bundle, error))?;
@@ -153,7 +153,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         model: format!("{} {}", bundle.manifest.name, bundle.manifest.version),
         input_px: [spec.width_px, spec.height_px],
         threads: args.threads,
-        precision: args.precision.here(),
+        precision: execution.here().precision(),
         ready_ms,
         inference,
         around,

@@ -92,10 +92,22 @@ fn bundle(config: &Config) -> Vec<Check> {
 
     let began = Instant::now();
     let pairs = bundle.manifest.golden.len();
-    let golden = match Model::load(&bundle, config.model.execution()) {
+    let execution = config.model.execution();
+    let golden = match Model::load(&bundle, execution) {
         Ok(_) => {
             let seconds = began.elapsed().as_secs_f64();
-            Check::ok(GOLDEN, format!("{pairs} golden images come out as recorded ({seconds:.1} s)"))
+            let found = format!("{pairs} golden images come out as recorded ({seconds:.1} s)");
+            match execution == execution.here() {
+                true => Check::ok(GOLDEN, found),
+                false => Check::warn(
+                    GOLDEN,
+                    format!(
+                        "{found}, in f32: model.precision is f16, which this processor does not compute with"
+                    ),
+                    "its answers are as exact as they can be, and slower: remove model.precision, or use a board whose \
+                     /proc/cpuinfo has asimdhp",
+                ),
+            }
         }
         Err(error) => Check::fail(
             GOLDEN,

@@ -29,15 +29,40 @@ struct Shared {
 }
 
 /// How a model is run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Execution {
-    /// What its numbers are.
-    pub precision: Precision,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Execution {
     /// Operator by operator, as tract runs any network: to compare with.
-    pub plain: bool,
+    Plain,
+    /// Stem and dense blocks in one operator.
+    Dense(Precision),
 }
 
-/// What the products of a network's stem and dense blocks are computed with. The answers of a bundle's golden images may drift as its manifest says for each.
+impl Default for Execution {
+    fn default() -> Self {
+        Self::Dense(Precision::default())
+    }
+}
+
+impl Execution {
+    /// What it becomes on this processor: a precision that it lacks becomes f32.
+    pub fn here(self) -> Self {
+        match self {
+            Self::Plain => self,
+            Self::Dense(precision) => Self::Dense(precision.here()),
+        }
+    }
+
+    /// What its numbers are.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::Plain => Precision::F32,
+            Self::Dense(precision) => precision,
+        }
+    }
+}
+
+/// What the products of a network's stem and dense blocks are computed with. The answers of a bundle's golden images may drift as
+/// its manifest says for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -50,7 +75,7 @@ pub enum Precision {
 
 impl Precision {
     /// What this processor computes with in its place: itself, or [`Self::F32`].
-    pub fn here(self) -> Self {
+    pub(super) fn here(self) -> Self {
         let computes = isa::native().has(Isa::Aarch64Fp16);
         if self == Self::F16 && !computes { Self::F32 } else { self }
     }
@@ -115,13 +140,13 @@ impl Model {
     /// # Errors
     /// When tract refuses the file, its shapes are not the manifest's, or a golden pair drifts.
     pub fn load(bundle: &Bundle, execution: Execution) -> Result<Self, ModelError> {
-        let precision = execution.precision.here();
-        let plan = load_plan(bundle, Execution { precision, ..execution }).map_err(|error| match error {
+        let execution = execution.here();
+        let plan = load_plan(bundle, execution).map_err(|error| match error {
             LoadError::Tract(error) => ModelError::Load(format!("{error:#}")),
             LoadError::Shape(text) => ModelError::Load(text),
         })?;
         let (manifest, summary) = (bundle.manifest.clone(), bundle.summary());
-        let mut shared = Shared { plan, precision, manifest, summary, golden_ms: 0.0 };
+        let mut shared = Shared { plan, precision: execution.precision(), manifest, summary, golden_ms: 0.0 };
         shared.golden_ms = shared.self_test(bundle)?;
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -225,12 +250,11 @@ fn load_plan(bundle: &Bundle, execution: Execution) -> Result<Arc<TypedRunnableM
         .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact(shape).into())?
         .into_typed()?;
-    if !execution.plain {
-        match execution.precision {
-            Precision::F32 => dense::replace::<f32>(&mut model)?,
-            Precision::F16 => dense::replace::<f16>(&mut model)?,
-        };
-    }
+    match execution {
+        Execution::Plain => 0,
+        Execution::Dense(Precision::F32) => dense::replace::<f32>(&mut model)?,
+        Execution::Dense(Precision::F16) => dense::replace::<f16>(&mut model)?,
+    };
     let model = model.into_optimized()?;
 
     let outputs = model.output_outlets()?.to_vec();

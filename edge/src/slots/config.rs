@@ -32,7 +32,7 @@ impl Default for ModelConfig {
 impl ModelConfig {
     /// How the station runs its model.
     pub fn execution(&self) -> Execution {
-        Execution { precision: self.precision, plain: false }
+        Execution::Dense(self.precision)
     }
 
     /// Checks what the types do not.

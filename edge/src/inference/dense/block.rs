@@ -63,7 +63,7 @@ pub(super) struct Block<E: Number> {
     tiling: Tiling,
     /// From one plane to the next: whole panels of pixels.
     pitch: usize,
-    outside: Vec<std::ops::Range<usize>>,
+    outside: Vec<usize>,
     layers: Vec<Layer<E>>,
     transition: Option<Transition<E>>,
 }
@@ -200,7 +200,7 @@ impl<E: Number> Block<E> {
         layer.reduce.run((input, pitch), Some(&layer.affine), pitch, (narrow, pitch), panels);
         for plane in narrow.chunks_exact_mut(pitch).take(layer.bottleneck) {
             for outside in &self.outside {
-                plane[outside.clone()].fill(E::default());
+                plane[*outside] = E::default();
             }
         }
         layer.expand.run(&self.tiling, (bottleneck, pitch), rest, winograd);

@@ -16,6 +16,7 @@ use tract_onnx::tract_core::tract_linalg::mmm::{
 };
 use tract_onnx::tract_core::tract_linalg::pack::PackedFormat;
 
+use super::lanes::{Vector, Wide};
 use super::number::Number;
 
 /// Of packed operands, in bytes: the widest vector that a kernel loads. A panel's `mr` pixels are whole vectors, so that its rows are
@@ -32,11 +33,42 @@ pub(super) struct Kernel<E: Number> {
     pub(super) mr: usize,
     /// Channels of a panel.
     pub(super) nr: usize,
-    run: Function<E>,
+    code: Code<E>,
 }
 
-/// A kernel's code. It takes its steps in their order and gives 0.
+#[derive(Clone, Copy, Debug)]
+enum Code<E: Number> {
+    Tract(Function<E>),
+    Own(Own<E>),
+}
+
+/// A kernel of tract's. It takes its steps in their order and gives 0.
 type Function<E> = unsafe fn(&[FusedKerSpec<E>]) -> isize;
+
+/// A kernel of our own.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::inference) struct Own<E: 'static> {
+    pub(super) nr: usize,
+    /// Numbers that an instruction multiplies.
+    pub(super) vector: usize,
+    /// For panels of one vector of pixels, of two, and so on. To be called where [`Number::own_kernels`] has it.
+    pub(super) run: &'static [unsafe fn(Pair<'_, E>)],
+}
+
+/// A panel of pixels and one of channels, and where their product goes.
+pub(in crate::inference) struct Pair<'a, E> {
+    pub(super) depth: usize,
+    /// `[depth][mr]`
+    pub(super) pixels: &'a [E],
+    /// `[depth][nr]`
+    pub(super) channels: &'a [E],
+    /// One for each channel.
+    pub(super) bias: Option<&'a [E]>,
+    pub(super) relu: bool,
+    /// `[nr][mr]`, channels `pitch` apart
+    pub(super) out: &'a mut [E],
+    pub(super) pitch: usize,
+}
 
 /// What happens to a sum before it is stored.
 #[derive(Clone, Copy, Debug)]
@@ -67,24 +99,46 @@ impl<E: Number> Kernel<E> {
     ///
     /// tract's own choice is not asked: it takes the other operand for the weights.
     pub(super) fn choose(pixels: usize, depth: usize, channels: usize) -> Option<Self> {
+        let widest =
+            |own: &Own<E>| Self { mr: own.run.len() * own.vector, nr: own.nr, code: Code::Own(*own) };
+        let own = E::own_kernels().iter().map(widest);
+        let kernels = if own.len() > 0 { own.collect() } else { Self::of_tract() };
+        kernels.into_iter().min_by_key(|kernel| kernel.cost(pixels, depth, channels))
+    }
+
+    /// tract's kernels that fit and are the best of its own for this processor.
+    fn of_tract() -> Vec<Self> {
         let dispatch = MmmDispatch::native();
         let mut suitable = dispatch.suitable(&Query::plain(E::datum_type(), None, None, None));
         suitable.retain(|(kernel, packing, _)| *packing == 0 && Self::of(&**kernel).is_some());
         retain_best(&mut suitable);
-        let kernels = suitable.iter().filter_map(|(kernel, ..)| Self::of(&**kernel));
-        kernels.min_by_key(|kernel| kernel.cost(pixels, depth, channels))
+        suitable.iter().filter_map(|(kernel, ..)| Self::of(&**kernel)).collect()
     }
 
     /// About how long a product takes, to compare with others, in quarters of a cycle: for each step of a panel a multiplication
-    /// for each vector of 8 pixels and each channel, and loads of both at half its price; for each pair of panels a store and a call.
+    /// for each vector of pixels and each channel, and loads of both at half its price; for each pair of panels a store and a call.
     pub(super) fn cost(&self, pixels: usize, depth: usize, channels: usize) -> usize {
-        let Self { mr, nr, .. } = *self;
-        let vectors = mr / LANES;
-        // tract's kernels for x86-64 store number by number, all but these.
-        let stores_vectors = !cfg!(target_arch = "x86_64") || matches!((mr, nr), (24, 4) | (32, 3) | (40, 2));
+        let rest = match pixels % self.mr {
+            0 => 0,
+            rest => self.narrowed(rest).pair_cost(depth),
+        };
+        channels.div_ceil(self.nr) * (pixels / self.mr * self.pair_cost(depth) + rest)
+    }
+
+    fn pair_cost(&self, depth: usize) -> usize {
+        let Self { mr, nr, code } = *self;
+        let (vector, stores_vectors) = match code {
+            Code::Own(own) => (own.vector, true),
+            // Those for x86-64 store number by number, all but these.
+            Code::Tract(_) => {
+                let vectors =
+                    !cfg!(target_arch = "x86_64") || matches!((mr, nr), (24, 4) | (32, 3) | (40, 2));
+                (LANES, vectors)
+            }
+        };
+        let vectors = mr / vector;
         let store = if stores_vectors { 4 * vectors * nr } else { 5 * mr * nr };
-        let pairs = pixels.div_ceil(mr) * channels.div_ceil(nr);
-        pairs * (depth * (2 * vectors * nr + vectors + nr) + store + 100)
+        depth * (2 * vectors * nr + vectors + nr) + store + 100
     }
 
     /// A kernel of tract's, where it runs here and its panels are ours.
@@ -101,12 +155,26 @@ impl<E: Number> Kernel<E> {
             && kernel.mr().is_multiple_of(LANES)
             && kernel.nr() > 1;
         let run = usable.then(|| function(kernel)).flatten()?;
-        Some(Self { mr: kernel.mr(), nr: kernel.nr(), run })
+        Some(Self { mr: kernel.mr(), nr: kernel.nr(), code: Code::Tract(run) })
     }
 
-    /// So many, made up to whole panels of pixels.
+    /// Whether its panels are whole vectors of the widest kind, and the processor has them.
+    pub(super) fn is_wide(&self) -> bool {
+        matches!(self.code, Code::Own(own) if own.vector == Wide::LEN)
+    }
+
+    /// The same for a panel of so many pixels, where it need not be as wide for them.
+    pub(super) fn narrowed(self, pixels: usize) -> Self {
+        match self.code {
+            Code::Own(own) => Self { mr: self.mr.min(pixels.next_multiple_of(own.vector)), ..self },
+            Code::Tract(_) => self,
+        }
+    }
+
+    /// So many, made up to whole panels of pixels, of which the last may be a narrower one.
     pub(super) fn whole_pixels(&self, pixels: usize) -> usize {
-        pixels.next_multiple_of(self.mr)
+        let whole = pixels / self.mr * self.mr;
+        if whole == pixels { pixels } else { whole + self.narrowed(pixels - whole).mr }
     }
 
     /// Packs a matrix of `[channel][depth]`; what is missing to whole panels is 0.
@@ -131,8 +199,9 @@ impl<E: Number> Kernel<E> {
         (depth + 1) * width
     }
 
-    /// The product of all `pixels`, made up to whole panels, packed and multiplied as many at once as a cache holds: `pack` writes so
-    /// many panels from one on, one row of `[depth][mr]` after the other. For the rest see [`Self::multiply`].
+    /// The product of all `pixels`, made up to whole panels, packed and multiplied as many at once as a cache holds: for panels of so
+    /// many pixels, `pack` writes so many of them from a pixel on, one row of `[depth][mr]` after the other. For the rest see
+    /// [`Self::multiply`].
     pub(super) fn product(
         &self,
         pixels: usize,
@@ -140,15 +209,17 @@ impl<E: Number> Kernel<E> {
         epilogue: Epilogue<'_, E>,
         (out, pitch): (&mut [E], usize),
         panels: &mut Numbers<E>,
-        pack: impl Fn(usize, usize, &mut [E]),
+        pack: impl Fn(usize, usize, usize, &mut [E]),
     ) {
-        let total = pixels.div_ceil(self.mr);
-        let at_once = (PACKED_MAX / (size_of::<E>() * channels.depth * self.mr)).clamp(1, total);
+        let at_once = (PACKED_MAX / (size_of::<E>() * channels.depth * self.mr)).max(1);
         panels.reserve(Self::packed_len(channels.depth, at_once * self.mr));
-        for first in (0..total).step_by(at_once) {
-            let count = at_once.min(total - first);
-            pack(first, count, panels);
-            self.multiply((panels, count), channels, epilogue, (&mut out[first * self.mr..], pitch));
+        let mut first = 0;
+        while first < pixels {
+            let kernel = self.narrowed(pixels - first);
+            let count = ((pixels - first) / kernel.mr).clamp(1, at_once);
+            pack(kernel.mr, first, count, panels);
+            kernel.multiply((panels, count), channels, epilogue, (&mut out[first..], pitch));
+            first += count * kernel.mr;
         }
     }
 
@@ -164,42 +235,68 @@ impl<E: Number> Kernel<E> {
         epilogue: Epilogue<'_, E>,
         (out, pitch): (&mut [E], usize),
     ) {
-        let Self { mr, nr, run } = *self;
+        let Self { mr, nr, code } = *self;
         let Channels { numbers, depth, written } = channels;
         let rows = pixel_panels * mr;
         assert!(pixels.len() >= rows * depth + mr && numbers.len() >= written * depth + nr);
         assert!(pixels.as_ptr().addr() % ALIGNMENT == 0 && numbers.as_ptr().addr() % ALIGNMENT == 0);
         assert!(rows <= pitch && out.len() >= (written - 1) * pitch + rows);
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= *written));
-        let relu = epilogue.relu.then_some(FusedKerSpec::ScalarMax(E::default()));
         for channel in (0..*written).step_by(nr) {
-            let b = &numbers[channel * depth..];
-            let bias = epilogue.bias.map(|bias| FusedKerSpec::PerColAdd(bias[channel..].as_ptr()));
             for pixel in (0..rows).step_by(mr) {
-                let a = &pixels[pixel * depth..];
-                let store = OutputStoreKer {
-                    ptr: out[channel * pitch + pixel..].as_mut_ptr().cast(),
-                    row_byte_stride: size_of::<E>() as isize,
-                    col_byte_stride: (size_of::<E>() * pitch) as isize,
-                    item_size: size_of::<E>(),
+                let pair = Pair {
+                    depth: *depth,
+                    pixels: &pixels[pixel * depth..],
+                    channels: &numbers[channel * depth..],
+                    bias: epilogue.bias.map(|bias| &bias[channel..]),
+                    relu: epilogue.relu,
+                    out: &mut out[channel * pitch + pixel..],
+                    pitch,
                 };
-                let (pa, pb) = (a.as_ptr().cast(), b.as_ptr().cast());
-                let sum = FusedKerSpec::AddMatMul { k: *depth, pa, pb, packing: 0 };
-                let taken =
-                    [Some(FusedKerSpec::Clear), Some(sum), bias, relu, Some(FusedKerSpec::Store(store))];
-                let mut steps = [FusedKerSpec::Done; 6];
-                for (step, taken) in steps.iter_mut().zip(taken.into_iter().flatten()) {
-                    *step = taken;
+                match code {
+                    // SAFETY: the kernel runs on this processor (`choose`).
+                    #[allow(unsafe_code)]
+                    Code::Own(own) => unsafe { (own.run[mr / own.vector - 1])(pair) },
+                    // SAFETY: the kernel runs on this processor (`of`). It reads `depth` rows of both panels and one more, and `nr` biases,
+                    // and writes `mr` numbers at `nr` places that are `pitch` apart: all within the slices, by the assertions above. The
+                    // operands are aligned for it (`ALIGNMENT`).
+                    #[allow(unsafe_code)]
+                    Code::Tract(run) => unsafe { run_tract(run, pair) },
                 }
-                // SAFETY: the kernel runs on this processor (`of`). It reads `depth` rows of `a` and `b` and one more, and `nr` biases, and
-                // writes `mr` numbers at `nr` places that are `pitch` apart: all within the slices, by the assertions above. The operands
-                // are aligned for it (`ALIGNMENT`).
-                #[allow(unsafe_code)]
-                let error = unsafe { run(&steps) };
-                assert_eq!(error, 0, "tract's kernel refused its steps");
             }
         }
     }
+}
+
+/// Has a kernel of tract's compute a pair of panels.
+///
+/// # Safety
+/// The kernel runs on this processor, and the panels, biases and the result's planes are as long as it is wide, with one more row of both
+/// panels; they are aligned to [`ALIGNMENT`].
+#[allow(unsafe_code)]
+unsafe fn run_tract<E: Number>(run: Function<E>, pair: Pair<'_, E>) {
+    let Pair { depth, pixels, channels, bias, relu, out, pitch } = pair;
+    let store = OutputStoreKer {
+        ptr: out.as_mut_ptr().cast(),
+        row_byte_stride: size_of::<E>() as isize,
+        col_byte_stride: (size_of::<E>() * pitch) as isize,
+        item_size: size_of::<E>(),
+    };
+    let (pa, pb) = (pixels.as_ptr().cast(), channels.as_ptr().cast());
+    let taken = [
+        Some(FusedKerSpec::Clear),
+        Some(FusedKerSpec::AddMatMul { k: depth, pa, pb, packing: 0 }),
+        bias.map(|bias| FusedKerSpec::PerColAdd(bias.as_ptr())),
+        relu.then_some(FusedKerSpec::ScalarMax(E::default())),
+        Some(FusedKerSpec::Store(store)),
+    ];
+    let mut steps = [FusedKerSpec::Done; 6];
+    for (step, taken) in steps.iter_mut().zip(taken.into_iter().flatten()) {
+        *step = taken;
+    }
+    // SAFETY: as this function's.
+    let error = unsafe { run(&steps) };
+    assert_eq!(error, 0, "tract's kernel refused its steps");
 }
 
 /// The function behind a kernel. Its type carries the size of its panels, so that each size has to be asked for.

@@ -4,11 +4,20 @@
 
 use tract_onnx::prelude::f16;
 use tract_onnx::tract_core::tract_linalg::LADatum;
+#[cfg(target_arch = "x86_64")]
+use tract_onnx::tract_core::tract_linalg::isa::{self, Isa};
+
+use super::kernel::Own;
 
 /// A kernel's numbers.
 pub(in crate::inference) trait Number: LADatum + Default {
     /// Sides of the tiles that Winograd's transforms are exact enough for.
     const TILE_SIDES: &'static [usize];
+
+    /// Kernels of our own for this processor, which are then taken in place of tract's.
+    fn own_kernels() -> &'static [Own<Self>] {
+        &[]
+    }
 
     /// The nearest of this type.
     fn of(value: f32) -> Self;
@@ -31,6 +40,12 @@ pub(in crate::inference) trait Number: LADatum + Default {
 
 impl Number for f32 {
     const TILE_SIDES: &'static [usize] = &[2, 4];
+
+    #[cfg(target_arch = "x86_64")]
+    fn own_kernels() -> &'static [Own<Self>] {
+        let may = isa::native().has(Isa::X86_64Avx512f) && std::arch::is_x86_feature_detected!("avx512f");
+        if may { super::avx512::KERNELS } else { &[] }
+    }
 
     #[inline(always)]
     fn of(value: f32) -> Self {
@@ -68,28 +83,31 @@ impl Number for f16 {
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
     fn narrow<const L: usize>(values: [f32; L]) -> [Self; L] {
-        let mut narrow = [Self::ZERO; L];
-        let mut i = 0;
-        while i < L {
-            let from = [values[i], values[i + 1], values[i + 2], values[i + 3]];
-            [narrow[i], narrow[i + 1], narrow[i + 2], narrow[i + 3]] = neon::narrow(from);
-            i += 4;
-        }
-        narrow
+        by_fours(values, neon::narrow)
     }
 
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
     fn widen<const L: usize>(values: [Self; L]) -> [f32; L] {
-        let mut wide = [0.0; L];
-        let mut i = 0;
-        while i < L {
-            let from = [values[i], values[i + 1], values[i + 2], values[i + 3]];
-            [wide[i], wide[i + 1], wide[i + 2], wide[i + 3]] = neon::widen(from);
-            i += 4;
-        }
-        wide
+        by_fours(values, neon::widen)
     }
+}
+
+/// Converts four at a time; plain indices, which the compiler unrolls in every build.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn by_fours<A: Copy, B: Copy + Default, const L: usize>(
+    values: [A; L],
+    convert: impl Fn([A; 4]) -> [B; 4],
+) -> [B; L] {
+    let mut converted = [B::default(); L];
+    let mut i = 0;
+    while i < L {
+        let four = [values[i], values[i + 1], values[i + 2], values[i + 3]];
+        [converted[i], converted[i + 1], converted[i + 2], converted[i + 3]] = convert(four);
+        i += 4;
+    }
+    converted
 }
 
 /// Four at once, an instruction each way, which the compiler does not find by itself.

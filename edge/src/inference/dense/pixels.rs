@@ -11,8 +11,6 @@
 //!            9 ...
 //! ```
 
-use std::ops::Range;
-
 use super::number::Number;
 
 /// How the pixels of an image of `height` by `width` are ordered.
@@ -70,23 +68,14 @@ impl TileOrder {
     }
 
     /// The places that hang over the image, which a convolution has to take for zeros.
-    pub(super) fn outside(&self) -> Vec<Range<usize>> {
-        let mut outside: Vec<Range<usize>> = Vec::new();
-        for within in 0..self.side * self.side {
-            for tile in 0..self.tiles {
-                let y = tile / self.across * self.side + within / self.side;
-                let x = tile % self.across * self.side + within % self.side;
-                if y < self.height && x < self.width {
-                    continue;
-                }
-                let at = within * self.tiles + tile;
-                match outside.last_mut() {
-                    Some(range) if range.end == at => range.end += 1,
-                    _ => outside.push(at..at + 1),
-                }
-            }
-        }
-        outside
+    pub(super) fn outside(&self) -> Vec<usize> {
+        let hangs_over = |at: &usize| {
+            let (within, tile) = (at / self.tiles, at % self.tiles);
+            let y = tile / self.across * self.side + within / self.side;
+            let x = tile % self.across * self.side + within % self.side;
+            y >= self.height || x >= self.width
+        };
+        (0..self.len()).filter(hangs_over).collect()
     }
 }
 
@@ -105,7 +94,7 @@ mod tests {
             order.export(&plane, &mut back);
             assert_eq!(back, image);
             let empty: Vec<usize> = (0..plane.len()).filter(|&at| plane[at] == 0.0).collect();
-            assert_eq!(order.outside().into_iter().flatten().collect::<Vec<_>>(), empty);
+            assert_eq!(order.outside(), empty);
         }
         let order = TileOrder::new(4, 4, 2);
         let mut plane = [0.0; 16];

@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 
 use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Vector, Wide};
 use super::number::Number;
 
 /// Scale and shift of each channel, and a ReLU: what is left of a batch normalisation at inference.
@@ -58,15 +58,16 @@ impl<E: Number> Pointwise<E> {
     ) {
         let Self { kernel, weights, bias, relu } = self;
         let epilogue = Epilogue { bias: bias.as_deref(), relu: *relu };
-        kernel.product(pixels, weights, epilogue, out, panels, |first, count, panels| {
-            pack(&input[first * kernel.mr..], pitch, affine, (weights.depth, kernel.mr), count, panels);
+        kernel.product(pixels, weights, epilogue, out, panels, |mr, first, count, panels| {
+            let pack = if kernel.is_wide() { pack::<E, Wide> } else { pack::<E, Lanes<LANES>> };
+            pack(&input[first..], pitch, affine, (weights.depth, mr), count, panels);
         });
     }
 }
 
 /// Packs the first pixels of each plane: `[panel][channel][pixel of the panel]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn pack<E: Number>(
+fn pack<E: Number, V: Vector>(
     input: &[f32],
     pitch: usize,
     affine: Option<&Affine>,
@@ -74,18 +75,17 @@ fn pack<E: Number>(
     count: usize,
     panels: &mut [E],
 ) {
-    const L: usize = LANES;
     for channel in 0..depth {
         let plane = &input[channel * pitch..][..count * mr];
         let (scale, shift) = match affine {
-            Some(affine) => (affine.scale[channel], Lanes([affine.shift[channel]; L])),
-            None => (1.0, Lanes::ZERO),
+            Some(affine) => (affine.scale[channel], V::all(affine.shift[channel])),
+            None => (1.0, V::all(0.0)),
         };
         for panel in 0..count {
             let to = &mut panels[(panel * depth + channel) * mr..][..mr];
             let pixels = &plane[panel * mr..][..mr];
-            for lane in (0..mr).step_by(L) {
-                let mut value = Lanes::<L>::load(&pixels[lane..]);
+            for lane in (0..mr).step_by(V::LEN) {
+                let mut value = V::load(&pixels[lane..]);
                 if affine.is_some() {
                     value = (value * scale + shift).relu();
                 }
@@ -99,21 +99,20 @@ fn pack<E: Number>(
 /// at the same place of four stretches of the plane.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub(super) fn pool(stretches: [&[f32]; 4], scale: f32, shift: f32, out: &mut [f32]) {
-    let (whole, rest) = out.as_chunks_mut::<LANES>();
-    let done = whole.len() * LANES;
-    for (i, out) in whole.iter_mut().enumerate() {
-        *out = mean_of_four(stretches, i * LANES, scale, shift).0;
+    let whole = out.len() / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        mean_of_four::<Lanes<LANES>>(stretches, at, scale, shift).store(&mut out[at..]);
     }
-    for (i, out) in rest.iter_mut().enumerate() {
-        *out = mean_of_four::<1>(stretches, done + i, scale, shift).0[0];
+    for at in whole..out.len() {
+        mean_of_four::<Lanes<1>>(stretches, at, scale, shift).store(&mut out[at..]);
     }
 }
 
 #[inline(always)]
-fn mean_of_four<const L: usize>(stretches: [&[f32]; 4], at: usize, scale: f32, shift: f32) -> Lanes<L> {
-    let mut sum = Lanes::ZERO;
+fn mean_of_four<V: Vector>(stretches: [&[f32]; 4], at: usize, scale: f32, shift: f32) -> V {
+    let mut sum = V::all(0.0);
     for stretch in stretches {
-        sum = sum + (Lanes::load(&stretch[at..]) * scale + Lanes([shift; L])).relu();
+        sum = sum + (V::load(&stretch[at..]) * scale + V::all(shift)).relu();
     }
     sum * 0.25
 }

@@ -7,7 +7,7 @@ use multiversion::multiversion;
 
 use super::block::Convolution;
 use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Vector};
 use super::number::Number;
 
 /// A stem as it stands in the graph.
@@ -86,8 +86,8 @@ impl<E: Number> Stem<E> {
         // The last row is read in whole lanes.
         convolved.reserve(filters.written * pitch + LANES);
         let epilogue = Epilogue { bias: Some(bias), relu: true };
-        kernel.product(*pitch, filters, epilogue, (convolved, *pitch), panels, |first, count, panels| {
-            self.pack(split, first, count, panels);
+        kernel.product(*pitch, filters, epilogue, (convolved, *pitch), panels, |mr, first, count, panels| {
+            self.pack(split, mr, first, count, panels);
         });
         line.reserve(self.row + 2 * LANES);
         let [height, width] = spec.convolved();
@@ -120,14 +120,14 @@ impl<E: Number> Stem<E> {
     }
 
     /// Packs so many panels of pixels: for each tap of the filter, what it sees.
-    fn pack(&self, split: &[f32], first: usize, count: usize, panels: &mut [E]) {
-        let (mr, side) = (self.kernel.mr, self.spec.side);
+    fn pack(&self, split: &[f32], mr: usize, first: usize, count: usize, panels: &mut [E]) {
+        let side = self.spec.side;
         let taps = side * side;
         let depth = self.filters.depth;
         for tap in 0..depth {
             let (channel, y, x) = (tap / taps, tap % taps / side, tap % side);
             let part = (channel * 2 + y % 2) * 2 + x % 2;
-            let seen = &split[part * self.split + first * mr + y / 2 * self.row + x / 2..];
+            let seen = &split[part * self.split + first + y / 2 * self.row + x / 2..];
             copy_panels(seen, (tap * mr, depth * mr), (count, mr), panels);
         }
     }

@@ -13,8 +13,8 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Kernel, Numbers};
-use super::lanes::Lanes;
+use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
+use super::lanes::{Lanes, Vector, Wide};
 use super::number::Number;
 use super::pixels::TileOrder;
 
@@ -24,10 +24,10 @@ trait Transform<const T: usize, const A: usize> {
     const FILTER: [[f64; 3]; A];
 
     /// `B' d`: of a row or column of a patch.
-    fn patch<const L: usize>(d: [Lanes<L>; A]) -> [Lanes<L>; A];
+    fn patch<V: Vector>(d: [V; A]) -> [V; A];
 
     /// `M' m`: of a row or column of products.
-    fn tile<const L: usize>(m: [Lanes<L>; A]) -> [Lanes<L>; T];
+    fn tile<V: Vector>(m: [V; A]) -> [V; T];
 }
 
 /// F(2x2, 3x3), with the points 0, 1, -1 and infinity.
@@ -37,12 +37,12 @@ impl Transform<2, 4> for Two {
     const FILTER: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 
     #[inline(always)]
-    fn patch<const L: usize>([a, b, c, d]: [Lanes<L>; 4]) -> [Lanes<L>; 4] {
+    fn patch<V: Vector>([a, b, c, d]: [V; 4]) -> [V; 4] {
         [a - c, b + c, c - b, b - d]
     }
 
     #[inline(always)]
-    fn tile<const L: usize>([a, b, c, d]: [Lanes<L>; 4]) -> [Lanes<L>; 2] {
+    fn tile<V: Vector>([a, b, c, d]: [V; 4]) -> [V; 2] {
         [a + b + c, b - c - d]
     }
 }
@@ -61,7 +61,7 @@ impl Transform<4, 6> for Four {
     ];
 
     #[inline(always)]
-    fn patch<const L: usize>([a, b, c, d, e, f]: [Lanes<L>; 6]) -> [Lanes<L>; 6] {
+    fn patch<V: Vector>([a, b, c, d, e, f]: [V; 6]) -> [V; 6] {
         let (even, odd) = (e - c * 4.0, d - b * 4.0);
         let (half_even, half_odd) = (e - c, (d - b) * 2.0);
         [
@@ -75,7 +75,7 @@ impl Transform<4, 6> for Four {
     }
 
     #[inline(always)]
-    fn tile<const L: usize>([a, b, c, d, e, f]: [Lanes<L>; 6]) -> [Lanes<L>; 4] {
+    fn tile<V: Vector>([a, b, c, d, e, f]: [V; 6]) -> [V; 4] {
         let (sum, difference) = (b + c, b - c);
         let (far_sum, far_difference) = (d + e, d - e);
         [
@@ -162,16 +162,16 @@ impl<E: Number> Winograd<E> {
         out: &mut [f32],
         scratch: &mut Scratch<E>,
     ) {
-        let run = match (tiling.order.side, self.kernel.mr % 16) {
-            (2, 0) => Self::run_as::<Two, 2, 4, 16>,
-            (2, _) => Self::run_as::<Two, 2, 4, 8>,
-            (_, 0) => Self::run_as::<Four, 4, 6, 16>,
-            _ => Self::run_as::<Four, 4, 6, 8>,
+        let run = match (tiling.order.side, self.kernel.is_wide()) {
+            (2, true) => Self::run_as::<Two, Wide, 2, 4>,
+            (2, false) => Self::run_as::<Two, Lanes<LANES>, 2, 4>,
+            (_, true) => Self::run_as::<Four, Wide, 4, 6>,
+            (_, false) => Self::run_as::<Four, Lanes<LANES>, 4, 6>,
         };
         run(self, tiling, (input, pitch), out, scratch);
     }
 
-    fn run_as<W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+    fn run_as<W: Transform<T, A>, V: Vector, const T: usize, const A: usize>(
         &self,
         tiling: &Tiling,
         (input, pitch): (&[E], usize),
@@ -186,8 +186,10 @@ impl<E: Number> Winograd<E> {
         let product_len = written * kernel.mr;
         scratch.patches.reserve(A * A * patch_len);
         scratch.products.reserve(A * A * product_len);
-        for first in (0..tiling.order.tiles).step_by(kernel.mr) {
-            patches::<E, W, T, A, L>(
+        let mut first = 0;
+        while first < tiling.order.tiles {
+            let kernel = kernel.narrowed(tiling.order.tiles - first);
+            patches::<E, W, V, T, A>(
                 tiling,
                 first,
                 (input, pitch, *depth),
@@ -202,7 +204,7 @@ impl<E: Number> Winograd<E> {
                 kernel.multiply((patch, 1), filters, epilogue, (product, kernel.mr));
             }
             let bias = self.bias.as_deref();
-            tiles::<E, W, T, A, L>(
+            tiles::<E, W, V, T, A>(
                 &tiling.order,
                 first,
                 &scratch.products,
@@ -211,6 +213,7 @@ impl<E: Number> Winograd<E> {
                 (out, pitch, self.channels),
                 kernel.mr,
             );
+            first += kernel.mr;
         }
     }
 }
@@ -238,7 +241,7 @@ fn filters<E: Number, const A: usize>(
 
 /// The transformed patches, `V = B' d B`, of a panel of tiles: `[place][channel][tile]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn patches<E: Number, W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+fn patches<E: Number, W: Transform<T, A>, V: Vector, const T: usize, const A: usize>(
     tiling: &Tiling,
     first: usize,
     (input, pitch, depth): (&[E], usize, usize),
@@ -260,24 +263,23 @@ fn patches<E: Number, W: Transform<T, A>, const T: usize, const A: usize, const 
             *place = tiling.guard() + (y * T + x) * tiles + down * across + right - across - 1;
         }
     }
-    for lane in (0..mr).step_by(L) {
+    for lane in (0..mr).step_by(V::LEN) {
         let tile = first + lane;
-        let [above, below, left, right] =
-            tiling.neighbours.each_ref().map(|given| Lanes::<L>::load(&given[tile..]));
+        let [above, below, left, right] = tiling.neighbours.each_ref().map(|given| V::load(&given[tile..]));
         for channel in 0..depth {
             let plane = &input[channel * pitch + tile..];
-            let mut rows = [[Lanes::<L>::ZERO; A]; A];
+            let mut rows = [[V::all(0.0); A]; A];
             for i in 0..A {
-                let mut row = [Lanes::<L>::ZERO; A];
+                let mut row = [V::all(0.0); A];
                 for j in 0..A {
-                    row[j] = Lanes::load(&plane[places[i][j]..]);
+                    row[j] = V::load(&plane[places[i][j]..]);
                 }
                 row[0] = row[0].keep(left);
                 row[A - 1] = row[A - 1].keep(right);
                 rows[i] = W::patch(row);
             }
             for j in 0..A {
-                let mut column = [Lanes::<L>::ZERO; A];
+                let mut column = [V::all(0.0); A];
                 for i in 0..A {
                     column[i] = rows[i][j];
                 }
@@ -293,7 +295,7 @@ fn patches<E: Number, W: Transform<T, A>, const T: usize, const A: usize, const 
 
 /// From products, `[place][channel][tile]`, to the pixels of a panel of tiles: `M' m M`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn tiles<E: Number, W: Transform<T, A>, const T: usize, const A: usize, const L: usize>(
+fn tiles<E: Number, W: Transform<T, A>, V: Vector, const T: usize, const A: usize>(
     order: &TileOrder,
     first: usize,
     products: &[E],
@@ -302,32 +304,32 @@ fn tiles<E: Number, W: Transform<T, A>, const T: usize, const A: usize, const L:
     (out, pitch, channels): (&mut [f32], usize, usize),
     mr: usize,
 ) {
-    for lane in (0..mr.min(order.tiles - first)).step_by(L) {
-        let whole = L.min(order.tiles - first - lane);
+    for lane in (0..mr.min(order.tiles - first)).step_by(V::LEN) {
+        let whole = V::LEN.min(order.tiles - first - lane);
         for channel in 0..channels {
             let bias = bias.map_or(0.0, |bias| bias[channel]);
             let products = &products[channel * mr + lane..];
-            let mut rows = [[Lanes::<L>::ZERO; T]; A];
+            let mut rows = [[V::all(0.0); T]; A];
             for i in 0..A {
-                let mut row = [Lanes::<L>::ZERO; A];
+                let mut row = [V::all(0.0); A];
                 for j in 0..A {
-                    row[j] = Lanes::load(&products[(i * A + j) * product_len..]);
+                    row[j] = V::load(&products[(i * A + j) * product_len..]);
                 }
                 rows[i] = W::tile(row);
             }
             let plane = &mut out[channel * pitch + first + lane..];
             for x in 0..T {
-                let mut column = [Lanes::<L>::ZERO; A];
+                let mut column = [V::all(0.0); A];
                 for i in 0..A {
                     column[i] = rows[i][x];
                 }
                 for (y, pixels) in W::tile(column).into_iter().enumerate() {
-                    let pixels = pixels + Lanes([bias; L]);
+                    let pixels = pixels + V::all(bias);
                     let to = &mut plane[(y * T + x) * order.tiles..];
-                    if whole == L {
+                    if whole == V::LEN {
                         pixels.store(to);
                     } else {
-                        to[..whole].copy_from_slice(&pixels.0[..whole]);
+                        pixels.store_first(&mut to[..whole]);
                     }
                 }
             }
