@@ -162,11 +162,13 @@ impl<E: Number> Winograd<E> {
         out: &mut [f32],
         scratch: &mut Scratch<E>,
     ) {
-        let run = match (tiling.order.side, self.kernel.is_wide()) {
-            (2, true) => Self::run_as::<Two, Wide, 2, 4>,
-            (2, false) => Self::run_as::<Two, Lanes<LANES>, 2, 4>,
-            (_, true) => Self::run_as::<Four, Wide, 4, 6>,
-            (_, false) => Self::run_as::<Four, Lanes<LANES>, 4, 6>,
+        let run = match (tiling.order.side, self.kernel.is_wide(), self.kernel.mr % 16) {
+            (2, true, _) => Self::run_as::<Two, Wide, 2, 4>,
+            (2, false, 0) => Self::run_as::<Two, Lanes<16>, 2, 4>,
+            (2, false, _) => Self::run_as::<Two, Lanes<LANES>, 2, 4>,
+            (_, true, _) => Self::run_as::<Four, Wide, 4, 6>,
+            (_, false, 0) => Self::run_as::<Four, Lanes<16>, 4, 6>,
+            (_, false, _) => Self::run_as::<Four, Lanes<LANES>, 4, 6>,
         };
         run(self, tiling, (input, pitch), out, scratch);
     }
