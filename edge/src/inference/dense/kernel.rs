@@ -1,8 +1,8 @@
-//! tract-linalg's matrix kernels, called tile by tile.
+//! Matrix kernels, called tile by tile: tract-linalg's, or our own.
 //!
 //! tract's own driver packs, loops and stores around a kernel. Here the operands are made in the kernel's packing by whoever
-//! computes them, and the result goes where it is needed next, so only the kernel itself is taken from it: hand-written for
-//! AVX2, AVX-512, NEON and more, and chosen for the processor at run time.
+//! computes them, and the result goes where it is needed next, so only the kernel itself is taken from it: hand-written for AVX2,
+//! NEON and more, and chosen for the processor at run time. Where there are kernels of our own ([`Number::own_kernels`]), those are.
 //!
 //! A kernel multiplies a *panel* of `mr` pixels by one of `nr` channels, both `depth` deep and packed with `depth` as the outer
 //! axis: `[depth][mr]` and `[depth][nr]`. Panels of one operand follow each other.
@@ -16,8 +16,9 @@ use tract_onnx::tract_core::tract_linalg::mmm::{
 };
 use tract_onnx::tract_core::tract_linalg::pack::PackedFormat;
 
-use super::lanes::{Vector, Wide};
+use super::lanes::Vectors;
 use super::number::Number;
+use super::panel::{Own, Pair};
 
 /// Of packed operands, in bytes: the widest vector that a kernel loads. A panel's `mr` pixels are whole vectors, so that its rows are
 /// aligned where its beginning is.
@@ -44,31 +45,6 @@ enum Code<E: Number> {
 
 /// A kernel of tract's. It takes its steps in their order and gives 0.
 type Function<E> = unsafe fn(&[FusedKerSpec<E>]) -> isize;
-
-/// A kernel of our own.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::inference) struct Own<E: 'static> {
-    pub(super) nr: usize,
-    /// Numbers that an instruction multiplies.
-    pub(super) vector: usize,
-    /// For panels of one vector of pixels, of two, and so on. To be called where [`Number::own_kernels`] has it.
-    pub(super) run: &'static [unsafe fn(Pair<'_, E>)],
-}
-
-/// A panel of pixels and one of channels, and where their product goes.
-pub(in crate::inference) struct Pair<'a, E> {
-    pub(super) depth: usize,
-    /// `[depth][mr]`
-    pub(super) pixels: &'a [E],
-    /// `[depth][nr]`
-    pub(super) channels: &'a [E],
-    /// One for each channel.
-    pub(super) bias: Option<&'a [E]>,
-    pub(super) relu: bool,
-    /// `[nr][mr]`, channels `pitch` apart
-    pub(super) out: &'a mut [E],
-    pub(super) pitch: usize,
-}
 
 /// What happens to a sum before it is stored.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +76,7 @@ impl<E: Number> Kernel<E> {
     /// tract's own choice is not asked: it takes the other operand for the weights.
     pub(super) fn choose(pixels: usize, depth: usize, channels: usize) -> Option<Self> {
         let widest =
-            |own: &Own<E>| Self { mr: own.run.len() * own.vector, nr: own.nr, code: Code::Own(*own) };
+            |own: &Own<E>| Self { mr: own.run.len() * own.vectors.len(), nr: own.nr, code: Code::Own(*own) };
         let own = E::own_kernels().iter().map(widest);
         let kernels = if own.len() > 0 { own.collect() } else { Self::of_tract() };
         kernels.into_iter().min_by_key(|kernel| kernel.cost(pixels, depth, channels))
@@ -128,7 +104,7 @@ impl<E: Number> Kernel<E> {
     fn pair_cost(&self, depth: usize) -> usize {
         let Self { mr, nr, code } = *self;
         let (vector, stores_vectors) = match code {
-            Code::Own(own) => (own.vector, true),
+            Code::Own(own) => (own.vectors.len(), true),
             // Those for x86-64 store number by number, all but these.
             Code::Tract(_) => {
                 let vectors =
@@ -158,15 +134,19 @@ impl<E: Number> Kernel<E> {
         Some(Self { mr: kernel.mr(), nr: kernel.nr(), code: Code::Tract(run) })
     }
 
-    /// Whether its panels are whole vectors of the widest kind, and the processor has them.
-    pub(super) fn is_wide(&self) -> bool {
-        matches!(self.code, Code::Own(own) if own.vector == Wide::LEN)
+    /// What is computed with around it.
+    pub(super) fn vectors(&self) -> Vectors {
+        match self.code {
+            Code::Own(own) => own.vectors,
+            Code::Tract(_) if self.mr.is_multiple_of(16) => Vectors::Sixteen,
+            Code::Tract(_) => Vectors::Eight,
+        }
     }
 
     /// The same for a panel of so many pixels, where it need not be as wide for them.
     pub(super) fn narrowed(self, pixels: usize) -> Self {
         match self.code {
-            Code::Own(own) => Self { mr: self.mr.min(pixels.next_multiple_of(own.vector)), ..self },
+            Code::Own(own) => Self { mr: self.mr.min(pixels.next_multiple_of(own.vectors.len())), ..self },
             Code::Tract(_) => self,
         }
     }
@@ -256,7 +236,7 @@ impl<E: Number> Kernel<E> {
                 match code {
                     // SAFETY: the kernel runs on this processor (`choose`).
                     #[allow(unsafe_code)]
-                    Code::Own(own) => unsafe { (own.run[mr / own.vector - 1])(pair) },
+                    Code::Own(own) => unsafe { (own.run[mr / own.vectors.len() - 1])(pair) },
                     // SAFETY: the kernel runs on this processor (`of`). It reads `depth` rows of both panels and one more, and `nr` biases,
                     // and writes `mr` numbers at `nr` places that are `pitch` apart: all within the slices, by the assertions above. The
                     // operands are aligned for it (`ALIGNMENT`).

@@ -3,12 +3,32 @@
 use std::ops::{Add, Mul, Sub};
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use super::avx512::Wide;
+pub(super) use super::avx512::Zmm;
 use super::number::Number;
 
-/// The widest vectors.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) type Wide = Lanes<16>;
+pub(super) type Zmm = Lanes<16>;
+
+/// What is computed with around a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vectors {
+    /// Registers of AVX-512.
+    Zmm,
+    /// [`Lanes<16>`].
+    Sixteen,
+    /// [`Lanes<8>`].
+    Eight,
+}
+
+impl Vectors {
+    /// Numbers of one.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Zmm | Self::Sixteen => 16,
+            Self::Eight => 8,
+        }
+    }
+}
 
 /// Numbers that are treated alike.
 pub(super) trait Vector:
@@ -26,17 +46,20 @@ pub(super) trait Vector:
     /// Over the first of a slice that is long enough.
     fn store<E: Number>(self, to: &mut [E]);
 
-    /// The first of these over a slice that need not be.
-    fn store_first(self, to: &mut [f32]);
+    /// Each times the factor, plus each of the other; whether it is rounded in between is not said.
+    fn times_plus(self, factor: f32, sum: Self) -> Self;
 
     /// What it is where `kept` is not 0, and 0 elsewhere, even in place of what is no number.
     fn keep(self, kept: Self) -> Self;
 
-    /// The greater of each two.
+    /// The greater of each two; the other's where one of them is no number.
     fn max(self, other: Self) -> Self;
 
     /// Negative numbers become 0; what is no number stays so.
-    fn relu(self) -> Self;
+    #[inline(always)]
+    fn relu(self) -> Self {
+        Self::all(0.0).max(self)
+    }
 }
 
 /// A vector in a form that the compiler makes vector instructions of.
@@ -62,9 +85,8 @@ impl<const L: usize> Vector for Lanes<L> {
     }
 
     #[inline(always)]
-    fn store_first(self, to: &mut [f32]) {
-        let count = to.len().min(L);
-        to[..count].copy_from_slice(&self.0[..count]);
+    fn times_plus(self, factor: f32, sum: Self) -> Self {
+        self * factor + sum
     }
 
     #[inline(always)]
@@ -78,15 +100,7 @@ impl<const L: usize> Vector for Lanes<L> {
     #[inline(always)]
     fn max(mut self, other: Self) -> Self {
         for i in 0..L {
-            self.0[i] = if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] };
-        }
-        self
-    }
-
-    #[inline(always)]
-    fn relu(mut self) -> Self {
-        for value in &mut self.0 {
-            *value = if *value < 0.0 { 0.0 } else { *value };
+            self.0[i] = if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] };
         }
         self
     }

@@ -10,7 +10,7 @@
 //!   ([`pointwise`]);
 //! * 3x3 convolutions take a quarter of the multiplications ([`winograd`]), for which pixels are kept in an order of their own
 //!   ([`pixels`]);
-//! * the matrix products are tract-linalg's kernels ([`kernel`]), in f32 or f16 ([`number`]), or with AVX-512 our own (`avx512`).
+//! * the matrix products are tract-linalg's kernels ([`kernel`]), in f32 or f16 ([`number`]), or with AVX-512 our own ([`panel`]).
 //!
 //! A graph in which nothing is recognised ([`recognise`]) stays as it is, and so does one on a processor without a fast kernel.
 
@@ -20,6 +20,7 @@ mod block;
 mod kernel;
 mod lanes;
 mod number;
+mod panel;
 mod pixels;
 mod pointwise;
 mod recognise;

@@ -4,10 +4,8 @@
 
 use tract_onnx::prelude::f16;
 use tract_onnx::tract_core::tract_linalg::LADatum;
-#[cfg(target_arch = "x86_64")]
-use tract_onnx::tract_core::tract_linalg::isa::{self, Isa};
 
-use super::kernel::Own;
+use super::panel::Own;
 
 /// A kernel's numbers.
 pub(in crate::inference) trait Number: LADatum + Default {
@@ -43,8 +41,7 @@ impl Number for f32 {
 
     #[cfg(target_arch = "x86_64")]
     fn own_kernels() -> &'static [Own<Self>] {
-        let may = isa::native().has(Isa::X86_64Avx512f) && std::arch::is_x86_feature_detected!("avx512f");
-        if may { super::avx512::KERNELS } else { &[] }
+        super::avx512::kernels()
     }
 
     #[inline(always)]

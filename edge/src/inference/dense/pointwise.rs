@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 
 use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
-use super::lanes::{Lanes, Vector, Wide};
+use super::lanes::{Lanes, Vector, Vectors, Zmm};
 use super::number::Number;
 
 /// Scale and shift of each channel, and a ReLU: what is left of a batch normalisation at inference.
@@ -59,7 +59,10 @@ impl<E: Number> Pointwise<E> {
         let Self { kernel, weights, bias, relu } = self;
         let epilogue = Epilogue { bias: bias.as_deref(), relu: *relu };
         kernel.product(pixels, weights, epilogue, out, panels, |mr, first, count, panels| {
-            let pack = if kernel.is_wide() { pack::<E, Wide> } else { pack::<E, Lanes<LANES>> };
+            let pack = match kernel.vectors() {
+                Vectors::Zmm => pack::<E, Zmm>,
+                Vectors::Sixteen | Vectors::Eight => pack::<E, Lanes<LANES>>,
+            };
             pack(&input[first..], pitch, affine, (weights.depth, mr), count, panels);
         });
     }
@@ -87,7 +90,7 @@ fn pack<E: Number, V: Vector>(
             for lane in (0..mr).step_by(V::LEN) {
                 let mut value = V::load(&pixels[lane..]);
                 if affine.is_some() {
-                    value = (value * scale + shift).relu();
+                    value = value.times_plus(scale, shift).relu();
                 }
                 value.store(&mut to[lane..]);
             }
@@ -112,7 +115,7 @@ pub(super) fn pool(stretches: [&[f32]; 4], scale: f32, shift: f32, out: &mut [f3
 fn mean_of_four<V: Vector>(stretches: [&[f32]; 4], at: usize, scale: f32, shift: f32) -> V {
     let mut sum = V::all(0.0);
     for stretch in stretches {
-        sum = sum + (V::load(&stretch[at..]) * scale + V::all(shift)).relu();
+        sum = sum + V::load(&stretch[at..]).times_plus(scale, V::all(shift)).relu();
     }
     sum * 0.25
 }

@@ -13,8 +13,8 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
-use super::lanes::{Lanes, Vector, Wide};
+use super::kernel::{Channels, Epilogue, Kernel, Numbers};
+use super::lanes::{Lanes, Vector, Vectors, Zmm};
 use super::number::Number;
 use super::pixels::TileOrder;
 
@@ -162,15 +162,25 @@ impl<E: Number> Winograd<E> {
         out: &mut [f32],
         scratch: &mut Scratch<E>,
     ) {
-        let run = match (tiling.order.side, self.kernel.is_wide(), self.kernel.mr % 16) {
-            (2, true, _) => Self::run_as::<Two, Wide, 2, 4>,
-            (2, false, 0) => Self::run_as::<Two, Lanes<16>, 2, 4>,
-            (2, false, _) => Self::run_as::<Two, Lanes<LANES>, 2, 4>,
-            (_, true, _) => Self::run_as::<Four, Wide, 4, 6>,
-            (_, false, 0) => Self::run_as::<Four, Lanes<16>, 4, 6>,
-            (_, false, _) => Self::run_as::<Four, Lanes<LANES>, 4, 6>,
+        let run = match self.kernel.vectors() {
+            Vectors::Zmm => Self::run_with::<Zmm>,
+            Vectors::Sixteen => Self::run_with::<Lanes<16>>,
+            Vectors::Eight => Self::run_with::<Lanes<8>>,
         };
         run(self, tiling, (input, pitch), out, scratch);
+    }
+
+    fn run_with<V: Vector>(
+        &self,
+        tiling: &Tiling,
+        input: (&[E], usize),
+        out: &mut [f32],
+        scratch: &mut Scratch<E>,
+    ) {
+        match tiling.order.side {
+            2 => self.run_as::<Two, V, 2, 4>(tiling, input, out, scratch),
+            _ => self.run_as::<Four, V, 4, 6>(tiling, input, out, scratch),
+        }
     }
 
     fn run_as<W: Transform<T, A>, V: Vector, const T: usize, const A: usize>(
@@ -331,7 +341,9 @@ fn tiles<E: Number, W: Transform<T, A>, V: Vector, const T: usize, const A: usiz
                     if whole == V::LEN {
                         pixels.store(to);
                     } else {
-                        pixels.store_first(&mut to[..whole]);
+                        let mut first = [0f32; 16];
+                        pixels.store(&mut first);
+                        to[..whole].copy_from_slice(&first[..whole]);
                     }
                 }
             }

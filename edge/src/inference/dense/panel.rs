@@ -1,0 +1,63 @@
+//! The product of two panels: a kernel, of whatever vectors.
+
+use super::lanes::{Vector, Vectors};
+
+/// A kernel of our own.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::inference) struct Own<E: 'static> {
+    /// Channels of a panel.
+    pub(super) nr: usize,
+    /// What its pixels are.
+    pub(super) vectors: Vectors,
+    /// For panels of one vector of pixels, of two, and so on. To be called where [`Number::own_kernels`](super::number::Number::own_kernels)
+    /// has it.
+    pub(super) run: &'static [unsafe fn(Pair<'_, E>)],
+}
+
+/// A panel of pixels and one of channels, and where their product goes.
+pub(in crate::inference) struct Pair<'a, E> {
+    pub(super) depth: usize,
+    /// `[depth][mr]`
+    pub(super) pixels: &'a [E],
+    /// `[depth][nr]`
+    pub(super) channels: &'a [E],
+    /// One for each channel.
+    pub(super) bias: Option<&'a [E]>,
+    pub(super) relu: bool,
+    /// `[nr][mr]`, channels `pitch` apart
+    pub(super) out: &'a mut [E],
+    pub(super) pitch: usize,
+}
+
+/// The product of `V` vectors of pixels and `N` channels. The sums stay in registers while all of the depth is added up.
+///
+/// To be inlined where the processor's instructions may be used.
+#[inline(always)]
+pub(super) fn product<R: Vector, const V: usize, const N: usize>(pair: Pair<'_, f32>) {
+    let Pair { depth, pixels, channels, bias, relu, out, pitch } = pair;
+    let pixels = &pixels[..depth * V * R::LEN];
+    let channels = &channels.as_chunks::<N>().0[..depth];
+    let mut sums = [[R::all(0.0); V]; N];
+    for (k, weights) in channels.iter().enumerate() {
+        let pixels = &pixels[k * V * R::LEN..][..V * R::LEN];
+        let mut row = [R::all(0.0); V];
+        for (v, vector) in row.iter_mut().enumerate() {
+            *vector = R::load(&pixels[v * R::LEN..]);
+        }
+        for n in 0..N {
+            for v in 0..V {
+                sums[n][v] = row[v].times_plus(weights[n], sums[n][v]);
+            }
+        }
+    }
+    let bias = bias.map_or([0.0; N], |bias| bias.as_chunks().0[0]);
+    let floor = R::all(if relu { 0.0 } else { f32::NEG_INFINITY });
+    let out = &mut out[..(N - 1) * pitch + V * R::LEN];
+    for (n, sums) in sums.iter().enumerate() {
+        let plane = &mut out[n * pitch..][..V * R::LEN];
+        for (v, sum) in sums.iter().enumerate() {
+            // In this order, what is no number stays so.
+            floor.max(*sum + R::all(bias[n])).store(&mut plane[v * R::LEN..]);
+        }
+    }
+}
