@@ -13,6 +13,7 @@ pub(super) type Zmm = Lanes<16>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vectors {
     /// Registers of AVX-512.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     Zmm,
     /// [`Lanes<16>`].
     Sixteen,

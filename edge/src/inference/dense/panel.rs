@@ -1,6 +1,8 @@
 //! The product of two panels: a kernel, of whatever vectors.
 
-use super::lanes::{Vector, Vectors};
+#[cfg(target_arch = "x86_64")]
+use super::lanes::Vector;
+use super::lanes::Vectors;
 
 /// A kernel of our own.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,7 @@ pub(in crate::inference) struct Pair<'a, E> {
 /// The product of `V` vectors of pixels and `N` channels. The sums stay in registers while all of the depth is added up.
 ///
 /// To be inlined where the processor's instructions may be used.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn product<R: Vector, const V: usize, const N: usize>(pair: Pair<'_, f32>) {
     let Pair { depth, pixels, channels, bias, relu, out, pitch } = pair;
