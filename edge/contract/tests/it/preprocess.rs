@@ -86,14 +86,18 @@ proptest! {
 
     #[test]
     fn a_window_lies_between_the_samples_that_so_many_others_are_below_and_above(
-        samples in prop::collection::vec(any::<u16>(), 64 * 64),
+        samples in prop::collection::vec(any::<u16>(), 70 * 70),
+        (width, height) in (50u32..=70, 50u32..=70),
+        // Of all values, or of few that many samples share.
+        mask in prop_oneof![Just(u16::MAX), Just(0xc003)],
         depth in 8u32..17,
         low in 0.0..0.49,
         high in 0.0..0.49,
     ) {
         let spec = PreprocessSpec { window_low: low, window_high: high, ..PreprocessSpec::square(64) };
-        let mut frame = radiograph(64, 64, (1u32 << depth).wrapping_sub(1) as u16, |_, _| 0);
-        frame.samples = samples.iter().map(|sample| sample >> (16 - depth)).collect();
+        let mut frame = radiograph(width, height, (1u32 << depth).wrapping_sub(1) as u16, |_, _| 0);
+        let samples = &samples[..frame.samples.len()];
+        frame.samples = samples.iter().map(|sample| (sample & mask) >> (16 - depth)).collect();
         frame.windowed = false;
         let mut sorted = frame.samples.clone();
         sorted.sort_unstable();

@@ -14,16 +14,21 @@ use tract_onnx::tract_core::tract_linalg::isa::{self, Isa};
 
 use super::lanes::{Vector, Vectors};
 use super::number::Number;
-use super::panel::{Own, Pair, product};
+use super::panel::{Own, Pair, multiply_pair};
 
 /// The kernels, where this processor has the instructions.
 pub(super) fn kernels() -> &'static [Own<f32>] {
-    let has = isa::native().has(Isa::X86_64Avx512f) && is_x86_feature_detected!("avx512f");
-    if has { KERNELS } else { &[] }
+    // What is computed around them is compiled for all of these.
+    let has = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma");
+    if has && isa::native().has(Isa::X86_64Avx512f) { KERNELS } else { &[] }
 }
 
-/// A panel's sums, a row of its pixels and a weight fit the 32 registers, and there are enough sums that none waits for its last
-/// addition.
+/// A panel's sums, a row of its pixels and a weight fit the 32 registers. The widest panels have enough sums that none waits for its last
+/// addition; narrower ones are for the last pixels.
 const KERNELS: &[Own<f32>] = &[
     Own { nr: 6, vectors: Vectors::Zmm, run: &[run::<1, 6>, run::<2, 6>, run::<3, 6>, run::<4, 6>] },
     Own { nr: 8, vectors: Vectors::Zmm, run: &[run::<1, 8>, run::<2, 8>, run::<3, 8>] },
@@ -32,11 +37,12 @@ const KERNELS: &[Own<f32>] = &[
 ];
 
 #[target_feature(enable = "avx512f")]
-fn run<const V: usize, const N: usize>(pair: Pair<'_, f32>) {
-    product::<Zmm, V, N>(pair);
+fn run<const COUNT: usize, const N: usize>(pair: Pair<'_, f32>) {
+    multiply_pair::<Zmm, COUNT, N>(pair);
 }
 
-/// 16 numbers. Made only where one of [`KERNELS`] was chosen, whose instructions the processor then has.
+/// 16 numbers. Made only where one of [`KERNELS`] was chosen ([`Vectors::Zmm`] comes from nowhere else), whose instructions the processor
+/// then has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Zmm(__m512);
 
@@ -53,7 +59,7 @@ impl Vector for Zmm {
 
     #[inline(always)]
     fn load<E: Number>(from: &[E]) -> Self {
-        let numbers: [f32; 16] = E::widen(from.as_chunks().0[0]);
+        let numbers: [f32; 16] = E::to_f32s(from.as_chunks().0[0]);
         Self(unsafe { _mm512_loadu_ps(numbers.as_ptr()) })
     }
 
@@ -61,7 +67,7 @@ impl Vector for Zmm {
     fn store<E: Number>(self, to: &mut [E]) {
         let mut numbers = [0f32; 16];
         unsafe { _mm512_storeu_ps(numbers.as_mut_ptr(), self.0) };
-        to.as_chunks_mut().0[0] = E::narrow(numbers);
+        to.as_chunks_mut().0[0] = E::from_f32s(numbers);
     }
 
     #[inline(always)]
@@ -105,5 +111,41 @@ impl Mul<f32> for Zmm {
     #[inline(always)]
     fn mul(self, factor: f32) -> Self {
         Self(unsafe { _mm512_mul_ps(self.0, _mm512_set1_ps(factor)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::Lanes;
+    use super::*;
+
+    /// What the operations make of two vectors.
+    fn all_operations<V: Vector>(a: &[f32; 16], b: &[f32; 16]) -> [[f32; 16]; 7] {
+        let (a, b) = (V::load(a), V::load(b));
+        let results = [a + b, a - b, a * 3.0, a.times_plus(0.5, b), a.keep(b), a.max(b), a.relu()];
+        results.map(|result| {
+            let mut numbers = [0f32; 16];
+            result.store(&mut numbers);
+            numbers
+        })
+    }
+
+    #[test]
+    fn a_register_treats_numbers_as_a_loop_does() {
+        if kernels().is_empty() {
+            println!("no AVX-512 here: nothing tried");
+            return;
+        }
+        let special = [0.0, -0.0, 1.5, -2.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        for (x, y) in special.iter().flat_map(|x| special.map(|y| (*x, y))) {
+            let (a, b) = ([x; 16], [y; 16]);
+            let (ours, plain) = (all_operations::<Zmm>(&a, &b), all_operations::<Lanes<16>>(&a, &b));
+            for (ours, plain) in ours.iter().zip(&plain).flat_map(|(ours, plain)| ours.iter().zip(plain)) {
+                assert!(
+                    ours == plain || (ours.is_nan() && plain.is_nan()),
+                    "{x}, {y}: {ours} and not {plain}"
+                );
+            }
+        }
     }
 }

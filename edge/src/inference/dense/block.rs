@@ -95,23 +95,23 @@ pub(super) struct Scratch<E> {
     bottleneck: Numbers<E>,
     /// The transition's pooled channels.
     pooled: Numbers<f32>,
-    panels: Numbers<E>,
+    packed: Numbers<E>,
     winograd: winograd::Scratch<E>,
 }
 
 impl<E: Number> Block<E> {
-    /// Packs the weights; none where tract has no kernel for this processor that fits.
+    /// Packs the weights; none where there is no kernel for this processor that fits.
     pub(super) fn new(spec: &BlockSpec) -> Option<Self> {
         let middle = spec.layers.get(spec.layers.len() / 2)?;
-        let (depth, narrow, growth) =
+        let (depth, bottleneck, growth) =
             (middle.affine.scale.len(), middle.reduce.channels, middle.expand.channels);
         let candidate = |side| {
             let order = TileOrder::new(spec.height, spec.width, side);
-            let pointwise = Kernel::<E>::choose(order.len(), depth, narrow)?;
-            let winograd = Kernel::<E>::choose(order.tiles, narrow, growth)?;
+            let pointwise = Kernel::<E>::choose(order.len(), depth, bottleneck)?;
+            let winograd = Kernel::<E>::choose(order.tiles, bottleneck, growth)?;
             let places = (side + 2).pow(2);
-            let cost = pointwise.cost(order.len(), depth, narrow)
-                + places * winograd.cost(order.tiles, narrow, growth);
+            let cost = pointwise.cost(order.len(), depth, bottleneck)
+                + places * winograd.cost(order.tiles, bottleneck, growth);
             Some((cost, order, pointwise, winograd))
         };
         let (_, order, pointwise, winograd) =
@@ -193,12 +193,12 @@ impl<E: Number> Block<E> {
 
     /// One layer, behind so many channels.
     fn append(&self, layer: &Layer<E>, channels: usize, scratch: &mut Scratch<E>) {
-        let Scratch { channels: planes, bottleneck, panels, winograd, .. } = scratch;
+        let Scratch { channels: planes, bottleneck, packed, winograd, .. } = scratch;
         let (pitch, guard) = (self.pitch, self.tiling.guard());
         let (input, rest) = planes.split_at_mut(channels * pitch);
-        let narrow = &mut bottleneck[guard..];
-        layer.reduce.run((input, pitch), Some(&layer.affine), pitch, (narrow, pitch), panels);
-        for plane in narrow.chunks_exact_mut(pitch).take(layer.bottleneck) {
+        let reduced = &mut bottleneck[guard..];
+        layer.reduce.run(input, Some(&layer.affine), (reduced, pitch), packed);
+        for plane in reduced.chunks_exact_mut(pitch).take(layer.bottleneck) {
             for outside in &self.outside {
                 plane[*outside] = E::default();
             }
@@ -209,7 +209,7 @@ impl<E: Number> Block<E> {
     /// The transition.
     fn finish(&self, transition: &Transition<E>, out: &mut [f32], scratch: &mut Scratch<E>) {
         let Transition { affine, conv, channels, order, pitch } = transition;
-        let Scratch { channels: planes, bottleneck: result, pooled, panels, .. } = scratch;
+        let Scratch { channels: planes, bottleneck: result, pooled, packed, .. } = scratch;
         let (tiles, side) = (order.tiles, self.tiling.order.side);
         let pooled_planes = pooled.chunks_exact_mut(*pitch).take(self.all_channels);
         for (channel, pooled) in pooled_planes.enumerate() {
@@ -221,7 +221,7 @@ impl<E: Number> Block<E> {
                 pool(four, affine.scale[channel], affine.shift[channel], pooled);
             }
         }
-        conv.run((pooled, *pitch), None, *pitch, (result, *pitch), panels);
+        conv.run(pooled, None, (result, *pitch), packed);
         let images = out.chunks_exact_mut(order.height * order.width);
         for (image, plane) in images.zip(result.chunks_exact(*pitch)).take(*channels) {
             order.export(plane, image);

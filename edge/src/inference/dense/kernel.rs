@@ -20,9 +20,9 @@ use super::lanes::Vectors;
 use super::number::Number;
 use super::panel::{Own, Pair};
 
-/// Of packed operands, in bytes: the widest vector that a kernel loads. A panel's `mr` pixels are whole vectors, so that its rows are
-/// aligned where its beginning is.
-const ALIGNMENT: usize = 64;
+/// Of packed operands: the widest vector that a kernel loads. A panel's `mr` pixels are whole vectors, so that its rows are aligned
+/// where its beginning is.
+const ALIGNMENT_BYTES: usize = 64;
 
 /// Packed pixels that a second-level cache holds beside a panel of channels, in bytes.
 const PACKED_MAX: usize = 128 * 1024;
@@ -30,10 +30,8 @@ const PACKED_MAX: usize = 128 * 1024;
 /// A kernel: how many pixels and how many channels it takes at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel<E: Number> {
-    /// Pixels of a panel, a multiple of [`LANES`].
-    pub(super) mr: usize,
-    /// Channels of a panel.
-    pub(super) nr: usize,
+    mr: usize,
+    nr: usize,
     code: Code<E>,
 }
 
@@ -59,27 +57,55 @@ pub(super) struct Epilogue<'a, E> {
 #[derive(Debug)]
 pub(super) struct Channels<E> {
     numbers: Numbers<E>,
-    pub(super) depth: usize,
-    /// How many a product writes: those that there are, made up to whole panels.
-    pub(super) written: usize,
+    depth: usize,
+    written: usize,
+    /// Of the kernel that they were packed for.
+    nr: usize,
 }
 
-/// A panel's pixels are written and read so many at a time.
+impl<E> Channels<E> {
+    /// Weights of each channel.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// How many channels a product writes: those that there are, made up to whole panels.
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+}
+
+/// Panels to be packed: `count` of them, of `mr` pixels each, from the pixel `first` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panels {
+    pub(super) mr: usize,
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+/// Every kernel's panel is a multiple of so many pixels wide.
 pub(super) const LANES: usize = 8;
+
+/// No kernel's panel is wider.
+pub(super) const WIDEST_PANEL: usize = 128;
 
 impl<E: Number> Kernel<E> {
     /// An operand may begin at every multiple of so many numbers.
-    pub(super) const ALIGNMENT: usize = ALIGNMENT / size_of::<E>();
+    pub(super) const ALIGNMENT: usize = ALIGNMENT_BYTES / size_of::<E>();
 
-    /// The fastest for so many pixels, so deep, and so many channels; none where tract has none for this processor that fits.
+    /// The fastest for so many pixels, so deep, and so many channels; none where there is none for this processor that fits.
     ///
     /// tract's own choice is not asked: it takes the other operand for the weights.
     pub(super) fn choose(pixels: usize, depth: usize, channels: usize) -> Option<Self> {
+        Self::all().into_iter().min_by_key(|kernel| kernel.cost(pixels, depth, channels))
+    }
+
+    /// Those that may be chosen: our own, or else tract's.
+    fn all() -> Vec<Self> {
         let widest =
             |own: &Own<E>| Self { mr: own.run.len() * own.vectors.len(), nr: own.nr, code: Code::Own(*own) };
         let own = E::own_kernels().iter().map(widest);
-        let kernels = if own.len() > 0 { own.collect() } else { Self::of_tract() };
-        kernels.into_iter().min_by_key(|kernel| kernel.cost(pixels, depth, channels))
+        if own.len() > 0 { own.collect() } else { Self::of_tract() }
     }
 
     /// tract's kernels that fit and are the best of its own for this processor.
@@ -96,7 +122,7 @@ impl<E: Number> Kernel<E> {
     pub(super) fn cost(&self, pixels: usize, depth: usize, channels: usize) -> usize {
         let rest = match pixels % self.mr {
             0 => 0,
-            rest => self.narrowed(rest).pair_cost(depth),
+            rest => self.for_rest(rest).pair_cost(depth),
         };
         channels.div_ceil(self.nr) * (pixels / self.mr * self.pair_cost(depth) + rest)
     }
@@ -129,9 +155,15 @@ impl<E: Number> Kernel<E> {
         let usable = kernel.runnable()
             && kernel.arch().is_some()
             && kernel.mr().is_multiple_of(LANES)
+            && kernel.mr() <= WIDEST_PANEL
             && kernel.nr() > 1;
         let run = usable.then(|| function(kernel)).flatten()?;
         Some(Self { mr: kernel.mr(), nr: kernel.nr(), code: Code::Tract(run) })
+    }
+
+    /// Pixels of a panel: a multiple of [`LANES`], at most [`WIDEST_PANEL`].
+    pub(super) fn mr(&self) -> usize {
+        self.mr
     }
 
     /// What is computed with around it.
@@ -143,8 +175,8 @@ impl<E: Number> Kernel<E> {
         }
     }
 
-    /// The same for a panel of so many pixels, where it need not be as wide for them.
-    pub(super) fn narrowed(self, pixels: usize) -> Self {
+    /// The same for a last panel, which so many pixels are left for, and which need not be wider than they are.
+    pub(super) fn for_rest(self, pixels: usize) -> Self {
         match self.code {
             Code::Own(own) => Self { mr: self.mr.min(pixels.next_multiple_of(own.vectors.len())), ..self },
             Code::Tract(_) => self,
@@ -154,7 +186,7 @@ impl<E: Number> Kernel<E> {
     /// So many, made up to whole panels of pixels, of which the last may be a narrower one.
     pub(super) fn whole_pixels(&self, pixels: usize) -> usize {
         let whole = pixels / self.mr * self.mr;
-        if whole == pixels { pixels } else { whole + self.narrowed(pixels - whole).mr }
+        if whole == pixels { pixels } else { whole + self.for_rest(pixels - whole).mr }
     }
 
     /// Packs a matrix of `[channel][depth]`; what is missing to whole panels is 0.
@@ -171,7 +203,7 @@ impl<E: Number> Kernel<E> {
                 numbers[panel + k * self.nr + channel % self.nr] = E::of(weights(channel, k));
             }
         }
-        Channels { numbers, depth, written }
+        Channels { numbers, depth, written, nr: self.nr }
     }
 
     /// How long a buffer of so many packed panels is: kernels read one row ahead.
@@ -179,26 +211,28 @@ impl<E: Number> Kernel<E> {
         (depth + 1) * width
     }
 
-    /// The product of all `pixels`, made up to whole panels, packed and multiplied as many at once as a cache holds: for panels of so
-    /// many pixels, `pack` writes so many of them from a pixel on, one row of `[depth][mr]` after the other. For the rest see
-    /// [`Self::multiply`].
+    /// The product of whole planes of `pitch` pixels, as [`Self::whole_pixels`] makes them, packed and multiplied as many at once as a
+    /// cache holds: `pack` writes some panels, one row of `[depth][mr]` after the other. For the rest see [`Self::multiply`].
+    ///
+    /// # Panics
+    /// When a slice is too short, or planes are not whole panels.
     pub(super) fn product(
         &self,
-        pixels: usize,
         channels: &Channels<E>,
         epilogue: Epilogue<'_, E>,
         (out, pitch): (&mut [E], usize),
-        panels: &mut Numbers<E>,
-        pack: impl Fn(usize, usize, usize, &mut [E]),
+        packed: &mut Numbers<E>,
+        pack: impl Fn(Panels, &mut [E]),
     ) {
+        assert_eq!(self.whole_pixels(pitch), pitch);
         let at_once = (PACKED_MAX / (size_of::<E>() * channels.depth * self.mr)).max(1);
-        panels.reserve(Self::packed_len(channels.depth, at_once * self.mr));
+        packed.reserve(Self::packed_len(channels.depth, at_once * self.mr));
         let mut first = 0;
-        while first < pixels {
-            let kernel = self.narrowed(pixels - first);
-            let count = ((pixels - first) / kernel.mr).clamp(1, at_once);
-            pack(kernel.mr, first, count, panels);
-            kernel.multiply((panels, count), channels, epilogue, (&mut out[first..], pitch));
+        while first < pitch {
+            let kernel = self.for_rest(pitch - first);
+            let count = ((pitch - first) / kernel.mr).min(at_once);
+            pack(Panels { mr: kernel.mr, first, count }, packed);
+            kernel.multiply((packed, count), channels, epilogue, (&mut out[first..], pitch));
             first += count * kernel.mr;
         }
     }
@@ -207,7 +241,7 @@ impl<E: Number> Kernel<E> {
     /// pixels are contiguous in `out`, channels are `pitch` apart.
     ///
     /// # Panics
-    /// When a slice is too short or not aligned.
+    /// When a slice is too short or not aligned, or the channels were packed for another kernel.
     pub(super) fn multiply(
         &self,
         (pixels, pixel_panels): (&[E], usize),
@@ -216,10 +250,13 @@ impl<E: Number> Kernel<E> {
         (out, pitch): (&mut [E], usize),
     ) {
         let Self { mr, nr, code } = *self;
-        let Channels { numbers, depth, written } = channels;
+        let Channels { numbers, depth, written, nr: packed_for } = channels;
         let rows = pixel_panels * mr;
+        assert!(*packed_for == nr && written.is_multiple_of(nr));
         assert!(pixels.len() >= rows * depth + mr && numbers.len() >= written * depth + nr);
-        assert!(pixels.as_ptr().addr() % ALIGNMENT == 0 && numbers.as_ptr().addr() % ALIGNMENT == 0);
+        assert!(
+            pixels.as_ptr().addr() % ALIGNMENT_BYTES == 0 && numbers.as_ptr().addr() % ALIGNMENT_BYTES == 0
+        );
         assert!(rows <= pitch && out.len() >= (written - 1) * pitch + rows);
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= *written));
         for channel in (0..*written).step_by(nr) {
@@ -239,7 +276,7 @@ impl<E: Number> Kernel<E> {
                     Code::Own(own) => unsafe { (own.run[mr / own.vectors.len() - 1])(pair) },
                     // SAFETY: the kernel runs on this processor (`of`). It reads `depth` rows of both panels and one more, and `nr` biases,
                     // and writes `mr` numbers at `nr` places that are `pitch` apart: all within the slices, by the assertions above. The
-                    // operands are aligned for it (`ALIGNMENT`).
+                    // operands are aligned for it (`ALIGNMENT_BYTES`).
                     #[allow(unsafe_code)]
                     Code::Tract(run) => unsafe { run_tract(run, pair) },
                 }
@@ -252,7 +289,7 @@ impl<E: Number> Kernel<E> {
 ///
 /// # Safety
 /// The kernel runs on this processor, and the panels, biases and the result's planes are as long as it is wide, with one more row of both
-/// panels; they are aligned to [`ALIGNMENT`].
+/// panels; they are aligned to [`ALIGNMENT_BYTES`].
 #[allow(unsafe_code)]
 unsafe fn run_tract<E: Number>(run: Function<E>, pair: Pair<'_, E>) {
     let Pair { depth, pixels, channels, bias, relu, out, pitch } = pair;
@@ -296,16 +333,12 @@ fn function<E: Number>(kernel: &dyn MatMatMul) -> Option<Function<E>> {
         (16, 5),
         (16, 6),
         (16, 8),
-        (16, 12),
         (24, 4),
         (40, 2),
         (32, 3),
         (32, 4),
-        (32, 5),
         (32, 6),
-        (48, 4),
         (64, 3),
-        (80, 2),
     )
 }
 
@@ -320,15 +353,18 @@ pub(super) struct Numbers<E> {
 impl<E: Number> Numbers<E> {
     /// So many zeros.
     pub(super) fn zero(len: usize) -> Self {
-        let memory = vec![E::default(); len + ALIGNMENT / size_of::<E>()];
-        let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT / size_of::<E>();
+        let memory = vec![E::default(); len + ALIGNMENT_BYTES / size_of::<E>()];
+        let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT_BYTES / size_of::<E>();
         Self { memory, start, len }
     }
 
-    /// Makes room for so many; what is there already may be lost.
+    /// Makes room for so many, for a run to write before it reads; what is there already may be lost.
     pub(super) fn reserve(&mut self, len: usize) {
         if self.len < len {
             *self = Self::zero(len);
+            // Whatever is read and was not written would spoil an answer.
+            #[cfg(test)]
+            self.fill(E::of(f32::NAN));
         }
     }
 }
@@ -343,5 +379,60 @@ impl<E> Deref for Numbers<E> {
 impl<E> DerefMut for Numbers<E> {
     fn deref_mut(&mut self) -> &mut [E] {
         &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers between -1 and 1.
+    fn number(at: usize) -> f32 {
+        (at as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 * 2.0 - 1.0
+    }
+
+    /// Every kernel that may be chosen here, at every width of a last panel, beside sums in f64.
+    #[test]
+    fn every_kernel_multiplies_panels_of_every_width() {
+        for kernel in Kernel::<f32>::all() {
+            let widths = (LANES..=kernel.mr).step_by(LANES).map(|pixels| kernel.for_rest(pixels));
+            for (kernel, depth) in widths.flat_map(|kernel| [1, 2, 37].map(|depth| (kernel, depth))) {
+                for (biased, relu) in [(false, false), (false, true), (true, false), (true, true)] {
+                    check(kernel, depth, biased, relu);
+                }
+            }
+        }
+    }
+
+    fn check(kernel: Kernel<f32>, depth: usize, biased: bool, relu: bool) {
+        let Kernel { mr, nr, .. } = kernel;
+        let (panels, planes) = (2, nr + 1);
+        let channels = kernel.pack_channels((planes, depth), |channel, k| number(channel * depth + k));
+        let mut pixels = Numbers::<f32>::zero(Kernel::<f32>::packed_len(depth, panels * mr));
+        let pixel = |pixel: usize, k: usize| number(1000 + pixel * depth + k);
+        for (panel, k, within) in triples(panels, depth, mr) {
+            pixels[(panel * depth + k) * mr + within] = pixel(panel * mr + within, k);
+        }
+        let bias: Vec<f32> = (0..channels.written).map(|channel| number(7 + channel)).collect();
+        let pitch = panels * mr + LANES;
+        let mut out = vec![f32::NAN; channels.written * pitch];
+        let epilogue = Epilogue { bias: biased.then_some(&bias), relu };
+        kernel.multiply((&pixels, panels), &channels, epilogue, (&mut out, pitch));
+        for (_, channel, at) in triples(1, planes, pitch) {
+            let found = out[channel * pitch + at];
+            if at >= panels * mr {
+                assert!(found.is_nan(), "{mr} x {nr}: written beyond its panels");
+                continue;
+            }
+            let product = |k| f64::from(number(channel * depth + k)) * f64::from(pixel(at, k));
+            let sum =
+                (0..depth).map(product).sum::<f64>() + if biased { f64::from(bias[channel]) } else { 0.0 };
+            let expected = if relu { sum.max(0.0) } else { sum };
+            assert!((f64::from(found) - expected).abs() < 1e-5, "{mr} x {nr}: {found} and not {expected}");
+        }
+    }
+
+    fn triples(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..a * b * c).map(move |i| (i / (b * c), i / c % b, i % c))
     }
 }

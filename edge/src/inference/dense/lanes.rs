@@ -77,12 +77,12 @@ impl<const L: usize> Vector for Lanes<L> {
 
     #[inline(always)]
     fn load<E: Number>(from: &[E]) -> Self {
-        Self(E::widen(from.as_chunks().0[0]))
+        Self(E::to_f32s(from.as_chunks().0[0]))
     }
 
     #[inline(always)]
     fn store<E: Number>(self, to: &mut [E]) {
-        to.as_chunks_mut().0[0] = E::narrow(self.0);
+        to.as_chunks_mut().0[0] = E::from_f32s(self.0);
     }
 
     #[inline(always)]

@@ -91,7 +91,7 @@ enum Computation<E: Number> {
 }
 
 impl<E: Number> Part<E> {
-    /// Packs the weights; none where tract has no kernel for this processor that fits.
+    /// Packs the weights; none where there is no kernel for this processor that fits.
     fn new(spec: Spec) -> Option<Self> {
         let (output, computation) = match spec {
             Spec::Stem(spec) => (spec.output(), Computation::Stem(Stem::new(spec)?)),

@@ -25,13 +25,13 @@ pub(in crate::inference) trait Number: LADatum + Default {
 
     /// [`Self::of`] for several, a multiple of four.
     #[inline(always)]
-    fn narrow<const L: usize>(values: [f32; L]) -> [Self; L] {
+    fn from_f32s<const L: usize>(values: [f32; L]) -> [Self; L] {
         values.map(Self::of)
     }
 
     /// [`Self::to_f32`] for several, a multiple of four.
     #[inline(always)]
-    fn widen<const L: usize>(values: [Self; L]) -> [f32; L] {
+    fn to_f32s<const L: usize>(values: [Self; L]) -> [f32; L] {
         values.map(Self::to_f32)
     }
 }
@@ -55,12 +55,12 @@ impl Number for f32 {
     }
 
     #[inline(always)]
-    fn narrow<const L: usize>(values: [f32; L]) -> [Self; L] {
+    fn from_f32s<const L: usize>(values: [f32; L]) -> [Self; L] {
         values
     }
 
     #[inline(always)]
-    fn widen<const L: usize>(values: [Self; L]) -> [f32; L] {
+    fn to_f32s<const L: usize>(values: [Self; L]) -> [f32; L] {
         values
     }
 }
@@ -79,13 +79,13 @@ impl Number for f16 {
 
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn narrow<const L: usize>(values: [f32; L]) -> [Self; L] {
+    fn from_f32s<const L: usize>(values: [f32; L]) -> [Self; L] {
         by_fours(values, neon::narrow)
     }
 
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn widen<const L: usize>(values: [Self; L]) -> [f32; L] {
+    fn to_f32s<const L: usize>(values: [Self; L]) -> [f32; L] {
         by_fours(values, neon::widen)
     }
 }

@@ -1,4 +1,4 @@
-//! The product of two panels: a kernel, of whatever vectors.
+//! The product of two panels: a kernel of our own.
 
 #[cfg(target_arch = "x86_64")]
 use super::lanes::Vector;
@@ -31,36 +31,38 @@ pub(in crate::inference) struct Pair<'a, E> {
     pub(super) pitch: usize,
 }
 
-/// The product of `V` vectors of pixels and `N` channels. The sums stay in registers while all of the depth is added up.
+/// The product of `COUNT` vectors of pixels and `N` channels. The sums stay in registers while all of the depth is added up.
 ///
 /// To be inlined where the processor's instructions may be used.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(super) fn product<R: Vector, const V: usize, const N: usize>(pair: Pair<'_, f32>) {
+pub(super) fn multiply_pair<V: Vector, const COUNT: usize, const N: usize>(pair: Pair<'_, f32>) {
     let Pair { depth, pixels, channels, bias, relu, out, pitch } = pair;
-    let pixels = &pixels[..depth * V * R::LEN];
+    let width = COUNT * V::LEN;
+    let pixels = &pixels[..depth * width];
     let channels = &channels.as_chunks::<N>().0[..depth];
-    let mut sums = [[R::all(0.0); V]; N];
+    let mut sums = [[V::all(0.0); COUNT]; N];
     for (k, weights) in channels.iter().enumerate() {
-        let pixels = &pixels[k * V * R::LEN..][..V * R::LEN];
-        let mut row = [R::all(0.0); V];
+        let pixels = &pixels[k * width..][..width];
+        let mut row = [V::all(0.0); COUNT];
         for (v, vector) in row.iter_mut().enumerate() {
-            *vector = R::load(&pixels[v * R::LEN..]);
+            *vector = V::load(&pixels[v * V::LEN..]);
         }
+        // Indices, and no zipped iterators, which are not inlined in every build.
         for n in 0..N {
-            for v in 0..V {
+            for v in 0..COUNT {
                 sums[n][v] = row[v].times_plus(weights[n], sums[n][v]);
             }
         }
     }
     let bias = bias.map_or([0.0; N], |bias| bias.as_chunks().0[0]);
-    let floor = R::all(if relu { 0.0 } else { f32::NEG_INFINITY });
-    let out = &mut out[..(N - 1) * pitch + V * R::LEN];
+    let floor = V::all(if relu { 0.0 } else { f32::NEG_INFINITY });
+    let out = &mut out[..(N - 1) * pitch + width];
     for (n, sums) in sums.iter().enumerate() {
-        let plane = &mut out[n * pitch..][..V * R::LEN];
+        let plane = &mut out[n * pitch..][..width];
         for (v, sum) in sums.iter().enumerate() {
             // In this order, what is no number stays so.
-            floor.max(*sum + R::all(bias[n])).store(&mut plane[v * R::LEN..]);
+            floor.max(*sum + V::all(bias[n])).store(&mut plane[v * V::LEN..]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
+use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers, Panels};
 use super::lanes::{Lanes, Vector, Vectors, Zmm};
 use super::number::Number;
 
@@ -35,7 +35,7 @@ impl<E: Number> Pointwise<E> {
         let weights = kernel.pack_channels(shape, |channel, k| weights[channel * depth + k]);
         let bias = bias.map(|bias| {
             let mut bias: Vec<E> = bias.iter().map(|value| E::of(*value)).collect();
-            bias.resize(weights.written, E::default());
+            bias.resize(weights.written(), E::default());
             bias
         });
         Self { kernel, weights, bias, relu }
@@ -43,27 +43,27 @@ impl<E: Number> Pointwise<E> {
 
     /// Channels that it writes: those that it has, made up to whole panels.
     pub(super) fn channels_written(&self) -> usize {
-        self.weights.written
+        self.weights.written()
     }
 
-    /// Convolves the first `pixels` of each plane of `input`, made up to whole panels, after `affine` and a ReLU where there is
-    /// one; planes are `pitch` apart, those of `out` as far as it says.
+    /// Convolves `input`, after `affine` and a ReLU where there is one, into `out`. Planes of both are `pitch` apart, which is whole
+    /// panels.
     pub(super) fn run(
         &self,
-        (input, pitch): (&[f32], usize),
+        input: &[f32],
         affine: Option<&Affine>,
-        pixels: usize,
-        out: (&mut [E], usize),
-        panels: &mut Numbers<E>,
+        (out, pitch): (&mut [E], usize),
+        packed: &mut Numbers<E>,
     ) {
         let Self { kernel, weights, bias, relu } = self;
         let epilogue = Epilogue { bias: bias.as_deref(), relu: *relu };
-        kernel.product(pixels, weights, epilogue, out, panels, |mr, first, count, panels| {
-            let pack = match kernel.vectors() {
-                Vectors::Zmm => pack::<E, Zmm>,
-                Vectors::Sixteen | Vectors::Eight => pack::<E, Lanes<LANES>>,
-            };
-            pack(&input[first..], pitch, affine, (weights.depth, mr), count, panels);
+        let pack = match kernel.vectors() {
+            Vectors::Zmm => pack::<E, Zmm>,
+            // Two at once would gain nothing here.
+            Vectors::Sixteen | Vectors::Eight => pack::<E, Lanes<LANES>>,
+        };
+        kernel.product(weights, epilogue, (out, pitch), packed, |panels, packed| {
+            pack(&input[panels.first..], pitch, affine, weights.depth(), panels, packed);
         });
     }
 }
@@ -74,9 +74,9 @@ fn pack<E: Number, V: Vector>(
     input: &[f32],
     pitch: usize,
     affine: Option<&Affine>,
-    (depth, mr): (usize, usize),
-    count: usize,
-    panels: &mut [E],
+    depth: usize,
+    Panels { mr, count, .. }: Panels,
+    packed: &mut [E],
 ) {
     for channel in 0..depth {
         let plane = &input[channel * pitch..][..count * mr];
@@ -85,7 +85,7 @@ fn pack<E: Number, V: Vector>(
             None => (1.0, V::all(0.0)),
         };
         for panel in 0..count {
-            let to = &mut panels[(panel * depth + channel) * mr..][..mr];
+            let to = &mut packed[(panel * depth + channel) * mr..][..mr];
             let pixels = &plane[panel * mr..][..mr];
             for lane in (0..mr).step_by(V::LEN) {
                 let mut value = V::load(&pixels[lane..]);

@@ -6,7 +6,7 @@
 use multiversion::multiversion;
 
 use super::block::Convolution;
-use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers};
+use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers, Panels};
 use super::lanes::{Lanes, Vector};
 use super::number::Number;
 
@@ -54,13 +54,13 @@ pub(super) struct Stem<E: Number> {
 #[derive(Debug, Default)]
 pub(super) struct Scratch<E> {
     split: Numbers<f32>,
-    panels: Numbers<E>,
+    packed: Numbers<E>,
     convolved: Numbers<E>,
     line: Numbers<f32>,
 }
 
 impl<E: Number> Stem<E> {
-    /// Packs the weights; none where tract has no kernel for this processor that fits.
+    /// Packs the weights; none where there is no kernel for this processor that fits.
     pub(super) fn new(spec: StemSpec) -> Option<Self> {
         let [height, width] = spec.convolved();
         let row = width + spec.side / 2;
@@ -70,7 +70,7 @@ impl<E: Number> Stem<E> {
         let filters =
             kernel.pack_channels((spec.conv.channels, depth), |channel, k| weights[channel * depth + k]);
         let mut bias: Vec<E> = spec.conv.bias.iter().flatten().map(|value| E::of(*value)).collect();
-        bias.resize(filters.written, E::default());
+        bias.resize(filters.written(), E::default());
         let pitch = kernel.whole_pixels(height * row);
         let split = pitch + (spec.side / 2 + 1) * (row + 1);
         Some(Self { kernel, filters, bias, row, split, pitch, spec })
@@ -79,15 +79,15 @@ impl<E: Number> Stem<E> {
     /// Computes the stem: `image` as `[channel][height][width]`, `out` likewise.
     pub(super) fn run(&self, image: &[f32], out: &mut [f32], scratch: &mut Scratch<E>) {
         let Self { kernel, filters, bias, pitch, spec, .. } = self;
-        let Scratch { split, panels, convolved, line } = scratch;
+        let Scratch { split, packed, convolved, line } = scratch;
         split.reserve(4 * spec.channels * self.split);
         split.fill(0.0);
         self.split(image, split);
         // The last row is read in whole lanes.
-        convolved.reserve(filters.written * pitch + LANES);
+        convolved.reserve(filters.written() * pitch + LANES);
         let epilogue = Epilogue { bias: Some(bias), relu: true };
-        kernel.product(*pitch, filters, epilogue, (convolved, *pitch), panels, |mr, first, count, panels| {
-            self.pack(split, mr, first, count, panels);
+        kernel.product(filters, epilogue, (convolved, *pitch), packed, |panels, packed| {
+            self.pack(split, panels, packed);
         });
         line.reserve(self.row + 2 * LANES);
         let [height, width] = spec.convolved();
@@ -119,16 +119,16 @@ impl<E: Number> Stem<E> {
         }
     }
 
-    /// Packs so many panels of pixels: for each tap of the filter, what it sees.
-    fn pack(&self, split: &[f32], mr: usize, first: usize, count: usize, panels: &mut [E]) {
+    /// Packs panels of pixels: for each tap of the filter, what it sees.
+    fn pack(&self, split: &[f32], Panels { mr, first, count }: Panels, packed: &mut [E]) {
         let side = self.spec.side;
         let taps = side * side;
-        let depth = self.filters.depth;
+        let depth = self.filters.depth();
         for tap in 0..depth {
             let (channel, y, x) = (tap / taps, tap % taps / side, tap % side);
             let part = (channel * 2 + y % 2) * 2 + x % 2;
             let seen = &split[part * self.split + first + y / 2 * self.row + x / 2..];
-            copy_panels(seen, (tap * mr, depth * mr), (count, mr), panels);
+            copy_panels(seen, (tap * mr, depth * mr), (count, mr), packed);
         }
     }
 }
@@ -139,13 +139,13 @@ fn copy_panels<E: Number>(
     from: &[f32],
     (start, step): (usize, usize),
     (count, mr): (usize, usize),
-    panels: &mut [E],
+    packed: &mut [E],
 ) {
     for panel in 0..count {
         let from = from[panel * mr..][..mr].as_chunks::<LANES>().0;
-        let to = panels[start + panel * step..][..mr].as_chunks_mut::<LANES>().0;
+        let to = packed[start + panel * step..][..mr].as_chunks_mut::<LANES>().0;
         for (to, from) in to.iter_mut().zip(from) {
-            *to = E::narrow(*from);
+            *to = E::from_f32s(*from);
         }
     }
 }

@@ -145,8 +145,14 @@ fn model(sketch: &Sketch) -> TypedModel {
 }
 
 fn run(model: TypedModel, image: &Tensor) -> Vec<f32> {
+    run_all(model, image).remove(0)
+}
+
+/// All outputs.
+fn run_all(model: TypedModel, image: &Tensor) -> Vec<Vec<f32>> {
     let outputs = model.into_runnable().unwrap().run(tvec!(image.clone().into_tvalue())).unwrap();
-    outputs[0].try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec()
+    let floats = |output: &TValue| output.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
+    outputs.iter().map(floats).collect()
 }
 
 /// Checks answers beside plain tract's.
@@ -240,14 +246,19 @@ fn parts_that_follow_each_other_are_one_operator() {
         let ours = ours[0].try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
         assert!(distance(&run(plain.clone(), &image), &ours) <= 1e-5);
     }
-    let mut split = plain.clone();
+    let mut split = plain;
     let behind_pool =
         |node: &TypedNode| node.op_is::<Conv>() && split.nodes[node.inputs[0].node].op_is::<SumPool>();
     let conv = split.nodes.iter().position(behind_pool).unwrap();
     let outputs = [split.output_outlets().unwrap(), &[OutletId::new(conv, 0)]].concat();
     split.select_output_outlets(&outputs).unwrap();
+    let image = Builder { model: TypedModel::default(), state: 9 }.floats(&shape);
+    let expected = run_all(split.clone(), &image);
     assert_eq!(replace::<f32>(&mut split).unwrap(), 4);
     assert_eq!(split.nodes.len(), 3, "the image, what leads to the inner result, what follows it");
+    for (expected, found) in expected.iter().zip(run_all(split, &image)) {
+        assert!(distance(expected, &found) <= 1e-5);
+    }
 }
 
 /// The sizes of DenseNet169 at 320 and at 224 pixels.

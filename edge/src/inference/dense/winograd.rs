@@ -13,7 +13,7 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Kernel, Numbers};
+use super::kernel::{Channels, Epilogue, Kernel, Numbers, WIDEST_PANEL};
 use super::lanes::{Lanes, Vector, Vectors, Zmm};
 use super::number::Number;
 use super::pixels::TileOrder;
@@ -102,7 +102,8 @@ pub(super) struct Winograd<E: Number> {
 #[derive(Debug)]
 pub(super) struct Tiling {
     pub(super) order: TileOrder,
-    /// 1 where a tile has a neighbour above, below, at its left and right, 0 where it has none.
+    /// 1 where a tile has a neighbour above, below, at its left and right, 0 where it has none; as long as if the last panel of tiles
+    /// were whole.
     neighbours: [Vec<f32>; 4],
 }
 
@@ -114,13 +115,10 @@ pub(super) struct Scratch<E> {
 }
 
 impl Tiling {
-    /// The smallest slack that planes need before and behind them: their neighbours' neighbours are read, and not used.
-    const SLACK: usize = 128;
-
     pub(super) fn new(order: TileOrder) -> Self {
         let across = order.across;
         let given = |has: &dyn Fn(usize) -> bool| {
-            (0..order.tiles + Self::SLACK).map(|tile| f32::from(u8::from(has(tile)))).collect()
+            (0..order.tiles + WIDEST_PANEL).map(|tile| f32::from(u8::from(has(tile)))).collect()
         };
         let neighbours = [
             given(&|tile| tile >= across),
@@ -131,9 +129,10 @@ impl Tiling {
         Self { order, neighbours }
     }
 
-    /// Numbers before the first plane and behind the last one that are read, but not used.
+    /// Numbers before the first plane and behind the last one that are read, but not used: of a neighbour above the first tile, and of
+    /// tiles that a panel has too many. It keeps planes where vectors are aligned.
     pub(super) fn guard(&self) -> usize {
-        (self.order.across + 1 + Self::SLACK).next_multiple_of(16)
+        (self.order.across + 1 + WIDEST_PANEL).next_multiple_of(16)
     }
 }
 
@@ -191,21 +190,21 @@ impl<E: Number> Winograd<E> {
         scratch: &mut Scratch<E>,
     ) {
         let Self { kernel, depth, filters, .. } = self;
-        let written = filters[0].written;
+        let written = filters[0].written();
         // Each place's packed patches are one row apart from where they would be without the row that kernels read ahead: without it,
         // all places would fall on the same lines of a cache.
-        let patch_len = Kernel::<E>::packed_len(*depth, kernel.mr).next_multiple_of(Kernel::<E>::ALIGNMENT);
-        let product_len = written * kernel.mr;
+        let patch_len = Kernel::<E>::packed_len(*depth, kernel.mr()).next_multiple_of(Kernel::<E>::ALIGNMENT);
+        let product_len = written * kernel.mr();
         scratch.patches.reserve(A * A * patch_len);
         scratch.products.reserve(A * A * product_len);
         let mut first = 0;
         while first < tiling.order.tiles {
-            let kernel = kernel.narrowed(tiling.order.tiles - first);
+            let panel = kernel.for_rest(tiling.order.tiles - first);
             patches::<E, W, V, T, A>(
                 tiling,
                 first,
                 (input, pitch, *depth),
-                kernel.mr,
+                panel.mr(),
                 &mut scratch.patches,
                 patch_len,
             );
@@ -213,7 +212,7 @@ impl<E: Number> Winograd<E> {
                 let patch = &scratch.patches[place * patch_len..];
                 let product = &mut scratch.products[place * product_len..][..product_len];
                 let epilogue = Epilogue { bias: None, relu: false };
-                kernel.multiply((patch, 1), filters, epilogue, (product, kernel.mr));
+                panel.multiply((patch, 1), filters, epilogue, (product, panel.mr()));
             }
             let bias = self.bias.as_deref();
             tiles::<E, W, V, T, A>(
@@ -223,9 +222,9 @@ impl<E: Number> Winograd<E> {
                 product_len,
                 bias,
                 (out, pitch, self.channels),
-                kernel.mr,
+                panel.mr(),
             );
-            first += kernel.mr;
+            first += panel.mr();
         }
     }
 }
@@ -341,9 +340,9 @@ fn tiles<E: Number, W: Transform<T, A>, V: Vector, const T: usize, const A: usiz
                     if whole == V::LEN {
                         pixels.store(to);
                     } else {
-                        let mut first = [0f32; 16];
-                        pixels.store(&mut first);
-                        to[..whole].copy_from_slice(&first[..whole]);
+                        let mut vector = [0f32; WIDEST_PANEL];
+                        pixels.store(&mut vector);
+                        to[..whole].copy_from_slice(&vector[..whole]);
                     }
                 }
             }
