@@ -2,7 +2,7 @@
 //!
 //! tract's own driver packs, loops and stores around a kernel. Here the operands are made in the kernel's packing by whoever
 //! computes them, and the result goes where it is needed next, so only the kernel itself is taken from it: hand-written for AVX2,
-//! NEON and more, and chosen for the processor at run time. Where there are kernels of our own ([`Number::own_kernels`]), those are.
+//! NEON and more, and chosen for the processor at run time. Where there are kernels of our own ([`own_kernels`]), those are.
 //!
 //! A kernel multiplies a *panel* of `mr` pixels by one of `nr` channels, both `depth` deep and packed with `depth` as the outer
 //! axis: `[depth][mr]` and `[depth][nr]`. Panels of one operand follow each other.
@@ -16,6 +16,8 @@ use tract_onnx::tract_core::tract_linalg::mmm::{
 };
 use tract_onnx::tract_core::tract_linalg::pack::PackedFormat;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use super::avx512::Zmm;
 use super::lanes::Vectors;
 use super::number::Number;
 use super::panel::{Own, Pair};
@@ -83,6 +85,10 @@ pub(super) struct Panels {
     pub(super) count: usize,
 }
 
+/// What stands for the registers of [`Vectors::Zmm`] where there are none.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) type Zmm = super::lanes::Lanes<16>;
+
 /// Every kernel's panel is a multiple of so many pixels wide.
 pub(super) const LANES: usize = 8;
 
@@ -104,7 +110,7 @@ impl<E: Number> Kernel<E> {
     fn all() -> Vec<Self> {
         let widest =
             |own: &Own<E>| Self { mr: own.run.len() * own.vectors.len(), nr: own.nr, code: Code::Own(*own) };
-        let own = E::own_kernels().iter().map(widest);
+        let own = own_kernels::<E>().iter().map(widest);
         if own.len() > 0 { own.collect() } else { Self::of_tract() }
     }
 
@@ -283,6 +289,15 @@ impl<E: Number> Kernel<E> {
             }
         }
     }
+}
+
+/// Kernels of our own for this processor, which are then taken in place of tract's.
+fn own_kernels<E: Number>() -> &'static [Own<E>] {
+    #[cfg(target_arch = "x86_64")]
+    let of_f32 = super::avx512::kernels();
+    #[cfg(not(target_arch = "x86_64"))]
+    let of_f32: &[Own<f32>] = &[];
+    (&of_f32 as &dyn Any).downcast_ref::<&'static [Own<E>]>().copied().unwrap_or_default()
 }
 
 /// Has a kernel of tract's compute a pair of panels.

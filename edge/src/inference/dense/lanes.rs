@@ -2,12 +2,7 @@
 
 use std::ops::{Add, Mul, Sub};
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use super::avx512::Zmm;
 use super::number::Number;
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) type Zmm = Lanes<16>;
 
 /// What is computed with around a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

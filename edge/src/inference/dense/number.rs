@@ -5,17 +5,10 @@
 use tract_onnx::prelude::f16;
 use tract_onnx::tract_core::tract_linalg::LADatum;
 
-use super::panel::Own;
-
 /// A kernel's numbers.
 pub(in crate::inference) trait Number: LADatum + Default {
     /// Sides of the tiles that Winograd's transforms are exact enough for.
     const TILE_SIDES: &'static [usize];
-
-    /// Kernels of our own for this processor, which are then taken in place of tract's.
-    fn own_kernels() -> &'static [Own<Self>] {
-        &[]
-    }
 
     /// The nearest of this type.
     fn of(value: f32) -> Self;
@@ -38,11 +31,6 @@ pub(in crate::inference) trait Number: LADatum + Default {
 
 impl Number for f32 {
     const TILE_SIDES: &'static [usize] = &[2, 4];
-
-    #[cfg(target_arch = "x86_64")]
-    fn own_kernels() -> &'static [Own<Self>] {
-        super::avx512::kernels()
-    }
 
     #[inline(always)]
     fn of(value: f32) -> Self {

@@ -6,18 +6,17 @@ use super::lanes::Vectors;
 
 /// A kernel of our own.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::inference) struct Own<E: 'static> {
+pub(super) struct Own<E: 'static> {
     /// Channels of a panel.
     pub(super) nr: usize,
     /// What its pixels are.
     pub(super) vectors: Vectors,
-    /// For panels of one vector of pixels, of two, and so on. To be called where [`Number::own_kernels`](super::number::Number::own_kernels)
-    /// has it.
+    /// For panels of one vector of pixels, of two, and so on. To be called where the processor has the instructions.
     pub(super) run: &'static [unsafe fn(Pair<'_, E>)],
 }
 
 /// A panel of pixels and one of channels, and where their product goes.
-pub(in crate::inference) struct Pair<'a, E> {
+pub(super) struct Pair<'a, E> {
     pub(super) depth: usize,
     /// `[depth][mr]`
     pub(super) pixels: &'a [E],

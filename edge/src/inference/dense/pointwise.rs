@@ -2,8 +2,8 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers, Panels};
-use super::lanes::{Lanes, Vector, Vectors, Zmm};
+use super::kernel::{Channels, Epilogue, Kernel, LANES, Numbers, Panels, Zmm};
+use super::lanes::{Lanes, Vector, Vectors};
 use super::number::Number;
 
 /// Scale and shift of each channel, and a ReLU: what is left of a batch normalisation at inference.

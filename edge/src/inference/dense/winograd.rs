@@ -13,8 +13,8 @@
 
 use multiversion::multiversion;
 
-use super::kernel::{Channels, Epilogue, Kernel, Numbers, WIDEST_PANEL};
-use super::lanes::{Lanes, Vector, Vectors, Zmm};
+use super::kernel::{Channels, Epilogue, Kernel, Numbers, WIDEST_PANEL, Zmm};
+use super::lanes::{Lanes, Vector, Vectors};
 use super::number::Number;
 use super::pixels::TileOrder;
 
