@@ -250,11 +250,12 @@ fn load_plan(bundle: &Bundle, execution: Execution) -> Result<Arc<TypedRunnableM
         .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact(shape).into())?
         .into_typed()?;
-    match execution {
-        Execution::Plain => 0,
-        Execution::Dense(Precision::F32) => dense::replace::<f32>(&mut model)?,
-        Execution::Dense(Precision::F16) => dense::replace::<f16>(&mut model)?,
-    };
+    if let Execution::Dense(precision) = execution {
+        match precision {
+            Precision::F32 => dense::replace::<f32>(&mut model)?,
+            Precision::F16 => dense::replace::<f16>(&mut model)?,
+        };
+    }
     let model = model.into_optimized()?;
 
     let outputs = model.output_outlets()?.to_vec();

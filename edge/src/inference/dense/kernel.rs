@@ -137,7 +137,7 @@ impl<E: Number> Kernel<E> {
         let Self { mr, nr, code } = *self;
         let (vector, stores_vectors) = match code {
             Code::Own(own) => (own.vectors.len(), true),
-            // Those for x86-64 store number by number, all but these.
+            // tract's for x86-64 store number by number, all but these.
             Code::Tract(_) => {
                 let vectors =
                     !cfg!(target_arch = "x86_64") || matches!((mr, nr), (24, 4) | (32, 3) | (40, 2));

@@ -26,6 +26,9 @@ impl Vectors {
     }
 }
 
+/// No vector is longer.
+pub(super) const LONGEST: usize = 16;
+
 /// Numbers that are treated alike.
 pub(super) trait Vector:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<f32, Output = Self>

@@ -46,13 +46,13 @@ use stem::Stem;
 /// # Errors
 /// When tract cannot apply the change.
 pub(super) fn replace<E: Number>(model: &mut TypedModel) -> TractResult<usize> {
-    let scratches = Arc::new(Scratches::<E>::default());
+    let workspaces = Arc::new(Workspaces::<E>::default());
     let mut found = 0;
     while let Some(Found { spec, input, output }) = recognise::first(model) {
         let Some(part) = Part::new(spec) else { break };
         let (mut parts, input) = earlier(model, input)?;
         parts.push(Arc::new(part));
-        let operator = DenseParts { parts, scratches: scratches.clone() };
+        let operator = DenseParts { parts, workspaces: workspaces.clone() };
         let mut patch = TypedModelPatch::default();
         let tapped = patch.tap_model(model, input)?;
         let name = format!("{}.part", model.node(output.node).name);
@@ -113,7 +113,7 @@ impl<E: Number> Part<E> {
 struct DenseParts<E: Number> {
     /// At least one.
     parts: Vec<Arc<Part<E>>>,
-    scratches: Arc<Scratches<E>>,
+    workspaces: Arc<Workspaces<E>>,
 }
 
 impl<E: Number> DenseParts<E> {
@@ -154,9 +154,9 @@ struct Workspace<E> {
 
 /// As many as there have been runs at once, shared by a network's operators.
 #[derive(Debug, Default)]
-struct Scratches<E>(Mutex<Vec<Workspace<E>>>);
+struct Workspaces<E>(Mutex<Vec<Workspace<E>>>);
 
-impl<E: Number> Scratches<E> {
+impl<E: Number> Workspaces<E> {
     fn with(&self, run: impl FnOnce(&mut Workspace<E>)) {
         let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = free().pop().unwrap_or_default();
@@ -195,7 +195,7 @@ impl<E: Number> EvalOp for DenseParts<E> {
         let image = image.as_slice::<f32>()?;
         let mut plain = output.try_as_plain_ram_mut()?;
         let out = plain.as_slice_mut::<f32>()?;
-        self.scratches.with(|workspace| self.run(image, out, workspace));
+        self.workspaces.with(|workspace| self.run(image, out, workspace));
         Ok(tvec!(output.into_tvalue()))
     }
 }

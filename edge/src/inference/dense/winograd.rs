@@ -14,7 +14,7 @@
 use multiversion::multiversion;
 
 use super::kernel::{Channels, Epilogue, Kernel, Numbers, WIDEST_PANEL, Zmm};
-use super::lanes::{Lanes, Vector, Vectors};
+use super::lanes::{LONGEST, Lanes, Vector, Vectors};
 use super::number::Number;
 use super::pixels::TileOrder;
 
@@ -340,7 +340,7 @@ fn tiles<E: Number, W: Transform<T, A>, V: Vector, const T: usize, const A: usiz
                     if whole == V::LEN {
                         pixels.store(to);
                     } else {
-                        let mut vector = [0f32; WIDEST_PANEL];
+                        let mut vector = [0f32; LONGEST];
                         pixels.store(&mut vector);
                         to[..whole].copy_from_slice(&vector[..whole]);
                     }
